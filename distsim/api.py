@@ -1,0 +1,98 @@
+"""The Python interface: pure functions, no prints, no files written.
+
+>>> import distsim as ds
+>>> s = ds.load("gpt3-175b-1024xa100")
+>>> r = ds.simulate(s)
+>>> faster = ds.simulate(s.with_(plan={"tp": 4, "pp": 16}))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+from distsim.prediction.predict import Memory, Prediction, memory, predict
+from distsim.scenario.load import load as _load
+from distsim.scenario.resolve import resolve
+from distsim.scenario.schema import Scenario
+
+
+def load(
+    source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()
+) -> Scenario:
+    """Load a scenario from a path, the name of a shipped one, or a mapping.
+
+    Parameters
+    ----------
+    set_ : sequence of str
+        Changes such as ``plan.tp=4``.
+
+    Raises
+    ------
+    DistsimError
+        With code, file, line, value, rule and fix.
+    """
+    return _load(source, set_)
+
+
+def simulate(
+    scenario: Scenario, *, evaluator: str | None = None, fold: bool = True
+) -> Prediction:
+    """Predict one optimizer step of a scenario.
+
+    Parameters
+    ----------
+    evaluator : str, optional
+        ``auto``, ``graph`` or ``event``; by default what the scenario says.
+    fold : bool
+        False simulates every rank instead of one of each kind.
+    """
+    return predict(resolve(scenario), evaluator=evaluator, fold=fold)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What a scenario comes to without running it."""
+
+    scenario: str
+    model: str
+    parameters: int
+    plan: dict[str, Any]
+    resolved: dict[str, Any]
+    memory: Memory
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "scenario": self.scenario,
+            "model": self.model,
+            "parameters": self.parameters,
+            "plan": self.plan,
+            "resolved": self.resolved,
+            "memory": self.memory.to_dict(),
+            "warnings": list(self.warnings),
+        }
+
+
+def check(scenario: Scenario) -> CheckReport:
+    """Check a scenario: names, plan, memory."""
+    case = resolve(scenario)
+    return CheckReport(
+        case.name,
+        case.model,
+        case.parameters,
+        case.inputs.plan.to_dict(),
+        case.resolved,
+        memory(case),
+        case.warnings,
+    )
+
+
+def validate(source: str | None = None) -> Any:
+    """Compare predictions with published measurements, of one source or of all."""
+    from distsim.study.validate import validate as run
+
+    return run(source)

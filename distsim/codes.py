@@ -1,0 +1,283 @@
+"""What each error code means: the table behind ``distsim explain CODE`` and docs/errors.md.
+
+One entry a code, sorted. A code keeps its meaning for good: retire it, never reuse it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class CodeInfo(NamedTuple):
+    """What an error code means.
+
+    Attributes
+    ----------
+    title : str
+        The problem in a few words.
+    explanation : str
+        Why it is refused, in a few sentences.
+    fix : str
+        What to do about it.
+    """
+
+    title: str
+    explanation: str
+    fix: str
+
+
+#: Headings of the hundreds.
+SECTIONS = {
+    "DS1": "Files and YAML",
+    "DS2": "Keys, types, values and units",
+    "DS3": "Parallel plans",
+    "DS4": "Hardware and topology",
+    "DS5": "Infeasible, or a check failed",
+    "DS6": "Usage",
+}
+
+CODES: dict[str, CodeInfo] = {
+    "DS101": CodeInfo(
+        "file not found",
+        "Neither a file of that path nor a shipped one of that name exists. A word without a slash "
+        "or a suffix is looked up among the shipped files first, then in the working directory.",
+        "Check the spelling (the nearest shipped names are listed) or give a path that exists.",
+    ),
+    "DS102": CodeInfo(
+        "not a regular file",
+        "The path is a directory, a pipe, a socket or a device. Only regular files are read, so "
+        "that no input can block or never end.",
+        "Give the path of a file; write piped text to a file first.",
+    ),
+    "DS103": CodeInfo(
+        "file cannot be read",
+        "The operating system refused to open or read the file: permissions, a path that is too "
+        "long, or a loop of links.",
+        "Mend what the message names, for example with chmod, and run again.",
+    ),
+    "DS104": CodeInfo(
+        "file too large",
+        "Scenario, topology and device files are small texts; 1 MB is far above the largest "
+        "sensible one. The limit keeps a wrong path from filling memory.",
+        "Check that the path is the right file; describe repeated structure by counts.",
+    ),
+    "DS105": CodeInfo(
+        "not UTF-8",
+        "Files are read as UTF-8, with or without a byte order mark. Other encodings would turn "
+        "into other text without notice.",
+        "Save the file as UTF-8, for example with iconv -f LATIN1 -t UTF-8.",
+    ),
+    "DS106": CodeInfo(
+        "file is empty",
+        "The file holds nothing but blanks and comments.",
+        "Write a mapping of keys to values; start from a shipped scenario.",
+    ),
+    "DS110": CodeInfo(
+        "not YAML",
+        "The parser stopped at the place shown. The cause may stand a line or two above: a bracket "
+        "or quote left open, a colon without a blank after it, or lines that do not align.",
+        "Mend the syntax at that place; quote texts that hold ': ', '#' or brackets.",
+    ),
+    "DS111": CodeInfo(
+        "tab in the indentation",
+        "YAML forbids tabs in indentation, because editors show them at different widths.",
+        "Indent with blanks.",
+    ),
+    "DS112": CodeInfo(
+        "nested too deep",
+        "A scenario nests four levels; anything beyond 32 is a mistake or an attack.",
+        "Flatten the file; look for brackets that are not closed.",
+    ),
+    "DS113": CodeInfo(
+        "too many values",
+        "The file has more than 100,000 values once each alias (*name) is replaced by what its "
+        "anchor (&name) holds. Nested aliases grow exponentially.",
+        "Use fewer aliases, or describe repeated structure by counts.",
+    ),
+    "DS114": CodeInfo(
+        "key given twice",
+        "The same key stands twice in one mapping. Most YAML readers silently keep the last one, "
+        "so that one of the two values would be lost.",
+        "Remove one of the two lines.",
+    ),
+    "DS115": CodeInfo(
+        "several documents in one file",
+        "A line of three dashes begins a second YAML document; one file is one document.",
+        "Split the file in two.",
+    ),
+    "DS116": CodeInfo(
+        "YAML tag",
+        "Tags such as !!python/object or !include make a reader build objects or open files. None "
+        "is accepted, not even the standard ones: types come from the schema.",
+        "Remove the tag; quote a value that shall be a text.",
+    ),
+    "DS117": CodeInfo(
+        "YAML merge key",
+        "The key << copies another mapping into this one, with rules for which value wins that "
+        "differ between readers.",
+        "Write the keys out, or use an alias for the whole mapping.",
+    ),
+    "DS118": CodeInfo(
+        "key is not a text",
+        "Every key is a word. A number, a truth value, null or a collection as a key is a mistake.",
+        "Write the key as a word, in quotes if it looks like a number.",
+    ),
+    "DS119": CodeInfo(
+        "not a mapping at the top",
+        "The file holds a list or a single value where a mapping of keys to values belongs.",
+        "Write key: value lines, without dashes before them.",
+    ),
+    "DS120": CodeInfo(
+        "value that YAML readers disagree on",
+        "YAML 1.1 and 1.2 read on, off, yes, no, 1_000, 010, 0x10 and 1:30 as different things: a "
+        "switch or a text, a thousand or a text, eight or ten, ninety or a text. None is accepted "
+        "without quotes.",
+        "Write true or false, a plain decimal number, or put the text in quotes.",
+    ),
+    "DS121": CodeInfo(
+        "alias without an anchor",
+        "An alias (*name) stands for a value that was marked with an anchor (&name) earlier in the "
+        "file. This one was not, or it contains itself.",
+        "Define the anchor above its first use, or write the value out.",
+    ),
+    "DS201": CodeInfo(
+        "unknown key",
+        "The block has no such key. Unknown keys are refused, because a misspelt key would "
+        "otherwise leave its default in force without notice.",
+        "Use the nearest known key that the message names, or remove the line.",
+    ),
+    "DS202": CodeInfo(
+        "wrong type",
+        "The value is of another type than the key takes. Values are never converted: true is not "
+        "1, 1.5 is not a count and \"8\" in quotes is a text.",
+        "Write the value as the rule says, without quotes around numbers and switches.",
+    ),
+    "DS203": CodeInfo(
+        "out of range",
+        "The value is below or above what the key takes; the rule shows the limits.",
+        "Choose a value within the limits.",
+    ),
+    "DS204": CodeInfo(
+        "not one of the choices",
+        "The key takes one of a few names, which the rule lists.",
+        "Choose one of the names listed.",
+    ),
+    "DS205": CodeInfo(
+        "missing key",
+        "A key without a default is not there.",
+        "Add the key; the example in the fix shows its form.",
+    ),
+    "DS210": CodeInfo(
+        "unit missing",
+        "A quantity with a dimension is a number and its unit. A bare number could be bytes or "
+        "gigabytes, bits or bytes per second.",
+        "Write the unit, for example 25 MB, 400 Gbit/s or 2 us.",
+    ),
+    "DS211": CodeInfo(
+        "unit of another dimension",
+        "The unit measures something else than the key: GB is a size, GB/s is a rate.",
+        "Use a unit of the dimension that the rule names.",
+    ),
+    "DS212": CodeInfo(
+        "not a quantity",
+        "The value is not a number followed by a known unit. Units are exact: GB is 10^9 bytes, "
+        "GiB is 2^30 bytes, Gbit is 10^9 bits; Gb and Gbps are refused because they are often "
+        "mistaken for bytes.",
+        "Write a number, a blank and a unit, for example 312 TFLOP/s.",
+    ),
+    "DS213": CodeInfo(
+        "quantity out of range",
+        "Sizes and durations cannot be negative, rates must be above zero, and every number must "
+        "be finite.",
+        "Correct the number.",
+    ),
+    "DS221": CodeInfo(
+        "unknown stack",
+        "No software stack of that name is shipped.",
+        "Choose one of the names listed, or change one with profile, fused and overlap.",
+    ),
+    "DS230": CodeInfo(
+        "sequence longer than the model's positions",
+        "A model with learned positions has one vector for each position and cannot run a longer "
+        "sequence.",
+        "Shorten batch.sequence_length or choose a model with more positions.",
+    ),
+    "DS231": CodeInfo(
+        "precision that the device lacks",
+        "The device has no peak rate for the compute type, so no duration can be derived.",
+        "Choose one of the precisions that the rule lists, or another device.",
+    ),
+    "DS301": CodeInfo(
+        "plan does not divide the devices",
+        "Each model replica takes tp * pp * cp devices, and dp is the number of replicas: devices "
+        "must be a whole multiple.",
+        "Change the number of devices, or tp, pp or cp.",
+    ),
+    "DS302": CodeInfo(
+        "plan does not multiply out",
+        "dp was given and dp * tp * pp * cp is not the number of devices.",
+        "Leave dp out, it is derived; or change the devices.",
+    ),
+    "DS303": CodeInfo(
+        "batch does not divide",
+        "The global batch is split over dp replicas and then into micro batches of micro_size "
+        "sequences; both must come out whole.",
+        "Choose a global_size that is a multiple of micro_size * dp.",
+    ),
+    "DS304": CodeInfo(
+        "layers do not divide into stages",
+        "Every model chunk (pipeline stages times virtual stages) holds the same whole number of "
+        "layers unless the plan says otherwise.",
+        "Choose pp * virtual_stages among the divisors of the layers, or set layers_per_stage.",
+    ),
+    "DS305": CodeInfo(
+        "layers_per_stage does not add up",
+        "layers_per_stage lists one count for each stage, or for each model chunk, and the counts "
+        "sum to the layers of the model.",
+        "Correct the counts.",
+    ),
+    "DS306": CodeInfo(
+        "tp does not divide the model",
+        "Tensor parallelism gives each rank whole attention heads, whole key/value heads and an "
+        "equal part of the feed-forward layer.",
+        "Choose tp among the divisors that the fix lists.",
+    ),
+    "DS307": CodeInfo(
+        "sequence parallelism does not apply",
+        "Sequence parallelism divides the tokens of a sequence over the tensor-parallel group: it "
+        "needs tp > 1 and a sequence length that tp divides.",
+        "Set tp > 1, change the sequence length, or turn sequence_parallel off.",
+    ),
+    "DS308": CodeInfo(
+        "strategy that is not modelled here",
+        "The combination of plan and model is outside what is simulated; a number for it would be "
+        "a guess.",
+        "Set the degree to 1.",
+    ),
+    "DS520": CodeInfo(
+        "tasks wait for each other in a circle",
+        "The program of the step has a cycle, so no task of it can begin. Scenarios cannot cause "
+        "this; a hand-made graph can.",
+        "Remove one dependency of the circle; if a scenario led here, report it.",
+    ),
+    "DS601": CodeInfo(
+        "unknown error code",
+        "The code to explain does not exist. Codes are DS and three digits.",
+        "Copy the code from the error message.",
+    ),
+    "DS610": CodeInfo(
+        "unknown validation source",
+        "No published measurements of that name are shipped.",
+        "Choose one of the names listed, or leave the option out for all.",
+    ),
+    "DS620": CodeInfo(
+        "--set without a key and a value",
+        "A change is written KEY=VALUE with a dotted key, for example plan.tp=4.",
+        "Write the key, an equals sign and the value, in quotes if the shell would split it.",
+    ),
+    "DS621": CodeInfo(
+        "--set goes through a value that is no mapping",
+        "A dotted key descends through mappings; one of its parts is a plain value or a list.",
+        "Set that whole value instead, for example model='{layers: 2, ...}'.",
+    ),
+}

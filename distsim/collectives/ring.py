@@ -1,0 +1,92 @@
+"""Ring collectives, over as many rings (channels) as a node has members.
+
+A reduce-scatter is n - 1 steps in which every member sends S/n to the next on the ring; an
+all-gather is the same with the arrays travelling whole; an all-reduce is one after the other
+(Patarasu and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009,
+section 3; Thakur, Rabenseifner and Gropp 2005, section 4).
+
+Over several nodes each channel carries an equal share of S and crosses between nodes at another
+member, so that together they use all network adapters, as NCCL does. Channel c enters node j at
+member ``c + shift_j`` and leaves it at member ``c + shift_{j+1}`` (modulo the members of a node).
+As shifts of neighbours differ, no member both enters and leaves; as a hop between nodes joins
+equal members, it stays on its rail; as c runs over all members, every adapter carries one channel
+each way.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.collectives.flows import Pattern, flows, no_flows
+
+Ints = npt.NDArray[np.int64]
+
+
+def all_reduce(n: int, local: int) -> Pattern:
+    """Reduce-scatter, then all-gather: 2 (n - 1) steps of S/n."""
+    return _ring(n, local, 2 * (n - 1))
+
+
+def reduce_scatter(n: int, local: int) -> Pattern:
+    """Sum and scatter: n - 1 steps of S/n, S the whole array that each member gives."""
+    return _ring(n, local, n - 1)
+
+
+def all_gather(n: int, local: int) -> Pattern:
+    """Gather: n - 1 steps of S/n, S the whole array that each member ends up with."""
+    return _ring(n, local, n - 1)
+
+
+def rings(n: int, local: int) -> Ints:
+    """Return the members in the order of each ring.
+
+    Parameters
+    ----------
+    n, local : int
+        Members, and members on each node.
+
+    Returns
+    -------
+    int64[channels, n]
+        One channel on a single node, where all members of a switch are equal; else `local`.
+    """
+    if local in (1, n):
+        return np.arange(n)[None, :]
+    nodes = n // local
+    shift = _shifts(nodes, local)
+    enter, leave = shift[:-1], shift[1:]
+    step = (leave - enter) % local
+    # A walk along the node ends at its exit if it starts beside it, up or down; any other exit is
+    # left out of the walk and appended.
+    index = np.arange(local)[None, :]
+    up = (enter[:, None] + index + (index >= step[:, None])) % local
+    up[:, -1] = leave % local
+    down = (enter[:, None] - index) % local
+    walk = np.where((step == 1)[:, None], down, up)
+    base = (np.arange(nodes) * local)[:, None]
+    channel = np.arange(local)[:, None, None]
+    return np.asarray(base + (walk + channel) % local).reshape(local, n)
+
+
+def _shifts(nodes: int, local: int) -> Ints:
+    """Return where channel 0 enters each node, and at the end where it leaves the last one.
+
+    Neighbours differ. The last is that of the first node, so that the ring closes on its rail,
+    unless two members and an odd number of nodes make that impossible.
+    """
+    shift = np.arange(nodes + 1) % 2
+    if nodes % 2:
+        shift[-1] = 0 if local > 2 else 1
+        shift[-2] = 2 if local > 2 else 0
+    return shift.astype(np.int64)
+
+
+def _ring(n: int, local: int, steps: int) -> Pattern:
+    if n == 1:
+        return no_flows(n)
+    order = rings(n, local)
+    channel = np.repeat(np.arange(len(order)), n)
+    # Channels run side by side, so the latency is that of one of them.
+    hops = np.where(channel == 0, steps / n, 0.0)
+    return flows(n, order, np.roll(order, -1, axis=1), steps / n / len(order), hops, channel)

@@ -1,0 +1,157 @@
+"""Software stacks: what a framework release fuses, overlaps and stores, as named profiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from distsim.errors import ValueProblem
+from distsim.workload.op import Fusion
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What a stack overlaps unless the plan says otherwise."""
+
+    overlap_grad_reduce: bool = False
+    overlap_param_gather: bool = False
+    overlap_p2p: bool = False
+    overlap_tensor: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A framework generation.
+
+    Attributes
+    ----------
+    weights, gradients, reduction : mapping of str to str
+        Type of the stored weights, of the gradient buffer and of gradients on the wire for each
+        compute type. Weights stored in fp32 serve as master weights.
+    """
+
+    name: str
+    description: str
+    source: str
+    fusion: Fusion
+    overlap: Overlap
+    weights: Mapping[str, str] = field(default_factory=dict)
+    gradients: Mapping[str, str] = field(default_factory=dict)
+    reduction: Mapping[str, str] = field(default_factory=dict)
+
+
+def _data() -> Any:
+    return files("distsim") / "data" / "stacks"
+
+
+@lru_cache(maxsize=1)
+def stack_names() -> tuple[str, ...]:
+    """Return the names of the shipped stacks."""
+    return tuple(sorted(p.name[: -len(".yaml")] for p in _data().iterdir() if p.name.endswith(".yaml")))
+
+
+def _switches(kind: type, block: Mapping[str, Any], path: tuple[str | int, ...]) -> dict[str, bool]:
+    known = [f.name for f in fields(kind)]
+    for key, value in block.items():
+        if key not in known:
+            near = get_close_matches(str(key), known, 1)
+            raise ValueProblem(
+                "DS201",
+                f"unknown key {key!r}",
+                path=(*path, key),
+                value=key,
+                rule=f"one of {', '.join(known)}",
+                fix=f"did you mean {near[0]!r}?" if near else "remove the key",
+            )
+        if not isinstance(value, bool):
+            raise ValueProblem(
+                "DS202",
+                f"{key} is {value!r}, not true or false",
+                path=(*path, key),
+                value=value,
+                rule="a switch",
+                fix="write true or false",
+            )
+    return dict(block)
+
+
+@lru_cache(maxsize=64)
+def _shipped(name: str) -> Stack:
+    import yaml
+
+    raw = yaml.safe_load((_data() / f"{name}.yaml").read_text(encoding="utf-8"))
+    return Stack(
+        name=name,
+        description=raw["description"],
+        source=raw["source"],
+        fusion=Fusion(**_switches(Fusion, raw["fused"], ("fused",))),
+        overlap=Overlap(**_switches(Overlap, raw["overlap"], ("overlap",))),
+        weights=raw["weights"],
+        gradients=raw["gradients"],
+        reduction=raw["reduction"],
+    )
+
+
+def load_stack(value: str | Mapping[str, Any], *, path: tuple[str | int, ...] = ("stack",)) -> Stack:
+    """Return a stack by name, or one with some switches changed.
+
+    Parameters
+    ----------
+    value : str or mapping
+        A name, or ``{profile: NAME, fused: {...}, overlap: {...}}``.
+
+    Raises
+    ------
+    ValueProblem
+        DS221 unknown stack; DS201 or DS202 for its switches.
+    """
+    block: Mapping[str, Any] = {"profile": value} if isinstance(value, str) else value
+    for key in block:
+        if key not in ("profile", "fused", "overlap"):
+            raise ValueProblem(
+                "DS201",
+                f"unknown key {key!r}",
+                path=(*path, key),
+                value=key,
+                rule="one of profile, fused, overlap",
+                fix="remove the key",
+            )
+    name = block.get("profile", DEFAULT_STACK)
+    if name not in stack_names():
+        near = get_close_matches(str(name), stack_names(), 1)
+        raise ValueProblem(
+            "DS221",
+            f"unknown stack {name!r}",
+            path=path,
+            value=name,
+            rule=f"one of {', '.join(stack_names())}",
+            fix=f"did you mean {near[0]!r}?" if near else "choose a shipped stack",
+        )
+    base = _shipped(str(name))
+    parts: dict[str, Any] = {}
+    for key, kind, current in (("fused", Fusion, base.fusion), ("overlap", Overlap, base.overlap)):
+        given = block.get(key, {})
+        if not isinstance(given, Mapping):
+            raise ValueProblem(
+                "DS202", f"{key} is not a mapping", path=(*path, key), value=given,
+                rule="switches by name", fix="write key: true or key: false",
+            )  # fmt: skip
+        switches = _switches(kind, given, (*path, key))
+        parts[key] = kind(**{f.name: switches.get(f.name, getattr(current, f.name)) for f in fields(kind)})
+    return Stack(
+        base.name,
+        base.description,
+        base.source,
+        parts["fused"],
+        parts["overlap"],
+        base.weights,
+        base.gradients,
+        base.reduction,
+    )
+
+
+DEFAULT_STACK = "megatron-core"

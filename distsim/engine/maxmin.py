@@ -1,0 +1,114 @@
+"""Weighted max-min fairness for transfers with a demand on each of several links.
+
+A transfer o makes progress r_o a second (all of it is 1) and asks r_o * demand_o,l of row l. Like
+SimGrid's parallel-task model (L07), the rates are max-min fair: every transfer's largest byte rate
+on any row, r_o * w_o with w_o = max_l demand_o,l, grows at the same pace until one of its rows is
+full (progressive filling, Bertsekas and Gallager 1992, section 6.5.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Demand = Sequence[tuple[int, float]]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: Rows whose fair level is this close to the lowest fill together (relative).
+LEVEL_TOL = 1e-12
+
+
+def solve_few(demands: Sequence[Demand], capacity: Sequence[float]) -> list[float]:
+    """Return the rate of each transfer; plain Python, for a handful of them.
+
+    Parameters
+    ----------
+    demands : sequence of sequence of (row, bytes)
+        Positive bytes on each row a transfer uses; at least one row each.
+    capacity : sequence of float
+        Bytes/s of each row.
+    """
+    weight = [max(b for _, b in demand) for demand in demands]
+    rates = [0.0] * len(demands)
+    active = set(range(len(demands)))
+    left = {row: capacity[row] for demand in demands for row, _ in demand}
+    while active:
+        slope = dict.fromkeys(left, 0.0)
+        for o in sorted(active):
+            for row, b in demands[o]:
+                slope[row] += b / weight[o]
+        level = min(left[row] / s for row, s in slope.items() if s > 0)
+        full = {row for row, s in slope.items() if s > 0 and left[row] / s <= level * (1 + LEVEL_TOL)}
+        frozen = [o for o in sorted(active) if any(row in full for row, _ in demands[o])]
+        for o in frozen:
+            rates[o] = level / weight[o]
+            active.discard(o)
+            for row, b in demands[o]:
+                left[row] = max(0.0, left[row] - rates[o] * b)
+    return rates
+
+
+def solve_many(transfer: Ints, row: Ints, demand: Floats, capacity: Floats) -> Floats:
+    """Return the rate of each transfer; flat arrays, for many of them.
+
+    Parameters
+    ----------
+    transfer, row : int64[entries]
+        Which transfer loads which row; every transfer 0..max has an entry.
+    demand : float64[entries]
+        Bytes, positive.
+    capacity : float64[rows]
+    """
+    count = int(transfer.max(initial=-1)) + 1
+    weight = np.zeros(count)
+    np.maximum.at(weight, transfer, demand)
+    share = demand / weight[transfer]
+    rates, active = np.zeros(count), np.ones(count, dtype=bool)
+    left = capacity.astype(np.float64).copy()
+    while active.any():
+        slope = np.bincount(row, weights=share * active[transfer], minlength=len(left))
+        level = np.full(len(left), np.inf)
+        np.divide(left, slope, out=level, where=slope > 0)
+        lowest = level.min()
+        full = level <= lowest * (1 + LEVEL_TOL)
+        frozen = np.zeros(count, dtype=bool)
+        frozen[transfer[full[row]]] = True
+        frozen &= active
+        rates[frozen] = lowest / weight[frozen]
+        active &= ~frozen
+        taken = np.bincount(
+            row, weights=demand * (rates * frozen)[transfer], minlength=len(left)
+        )
+        left = np.maximum(left - taken, 0.0)
+    return rates
+
+
+def certificate(
+    demands: Sequence[Demand], capacity: Sequence[float], rates: Sequence[float], tol: float = 1e-9
+) -> bool:
+    """Say whether rates are max-min fair.
+
+    No row is asked for more than it has, and each transfer crosses a full row on which no other
+    transfer's weighted rate is larger (the bottleneck property; it holds for the fair rates only).
+    """
+    used: dict[int, float] = {}
+    users: dict[int, list[int]] = {}
+    for o, demand in enumerate(demands):
+        for row, b in demand:
+            used[row] = used.get(row, 0.0) + rates[o] * b
+            users.setdefault(row, []).append(o)
+    if any(u > capacity[row] * (1 + tol) for row, u in used.items()):
+        return False
+    pace = [rates[o] * max(b for _, b in demand) for o, demand in enumerate(demands)]
+    for o, demand in enumerate(demands):
+        bottleneck = any(
+            used[row] >= capacity[row] * (1 - tol)
+            and all(pace[other] <= pace[o] * (1 + tol) for other in users[row])
+            for row, _ in demand
+        )
+        if not bottleneck:
+            return False
+    return True

@@ -1,0 +1,268 @@
+"""Finding and reading the files that people write: bounded, and every problem with its place.
+
+YAML is read with the types of YAML 1.2's core schema: ``true``, ``false``, ``null``, decimal
+numbers, and everything else is a text. What YAML 1.1 reads in another way is refused.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distsim.errors import FileError, Place, SyntaxProblem, nearest, show
+
+if TYPE_CHECKING:
+    from distsim.positions import Positions
+
+_PACKAGE = Path(__file__).resolve().parent
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a file may cost before it is refused.
+
+    Attributes
+    ----------
+    size_bytes : int
+        Size of the file.
+    depth : int
+        Collections within collections.
+    nodes : int
+        Values, after each alias is replaced by what it stands for.
+    """
+
+    size_bytes: int = 1_000_000
+    depth: int = 32
+    nodes: int = 100_000
+
+
+LIMITS = Limits()
+
+
+@lru_cache(maxsize=8)
+def shipped_directory(kind: str) -> Path:
+    """Return where the shipped files of a kind are: in the package, or beside it in a checkout."""
+    inside = _PACKAGE / "data" / kind
+    return inside if inside.is_dir() else _PACKAGE.parent / kind
+
+
+def shipped_names(kind: str) -> tuple[str, ...]:
+    """Return the names of the shipped files of a kind (``scenarios``, ``topologies``), sorted."""
+    directory = shipped_directory(kind)
+    if not directory.is_dir():
+        return ()
+    return tuple(sorted(p.stem for p in directory.iterdir() if p.suffix == ".yaml"))
+
+
+def shipped(kind: str, name: str, *, path: tuple[str | int, ...] = ()) -> Path:
+    """Return the shipped file of that name.
+
+    Parameters
+    ----------
+    kind : str
+        Plural as its directory: ``scenarios``, ``topologies``.
+    path : tuple of str or int, optional
+        Key path for the error.
+
+    Raises
+    ------
+    FileError
+        DS101, with the nearest names.
+    """
+    names = shipped_names(kind)
+    if name in names:
+        return shipped_directory(kind) / f"{name}.yaml"
+    word = _singular(kind)
+    near = nearest(name, names)
+    raise FileError(
+        "DS101",
+        f"no {word} {show(name)}",
+        path=path,
+        value=name,
+        rule=f"a path of a file, or one of the {len(names)} shipped: {_some(names)}",
+        fix=f"did you mean {near!r}?" if near else f"name a shipped {word} or a file that exists",
+    )
+
+
+def _singular(kind: str) -> str:
+    return f"{kind[:-3]}y" if kind.endswith("ies") else kind.removesuffix("s")
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:12]) + (", ..." if len(names) > 12 else "") if names else "none"
+
+
+def find(kind: str, source: str | os.PathLike[str], *, path: tuple[str | int, ...] = ()) -> Path:
+    """Return the file that `source` means: a path, or the name of a shipped file.
+
+    A plain word is a shipped name first and a file of the working directory second; anything with
+    a separator or a YAML suffix is a path.
+
+    Raises
+    ------
+    FileError
+        DS101 where neither exists, with the nearest shipped names.
+    """
+    name = os.fspath(source)
+    looks_like_path = isinstance(source, os.PathLike) or _is_path(name)
+    if not looks_like_path and name in shipped_names(kind):
+        return shipped(kind, name)
+    if looks_like_path or (name and "\0" not in name and os.path.lexists(name)):
+        if not _exists(name):
+            _raise_missing(kind, name, path)
+        return Path(name)
+    return shipped(kind, name, path=path)
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or os.sep in name or name in (".", "..") or name.endswith(_SUFFIXES)
+
+
+def _exists(name: str) -> bool:
+    try:
+        os.stat(name)
+    except OSError as error:
+        return error.errno not in (errno.ENOENT, errno.ENOTDIR)
+    except ValueError:  # a null byte
+        return True
+    return True
+
+
+def _raise_missing(kind: str, name: str, path: tuple[str | int, ...]) -> None:
+    near = nearest(Path(name).stem, shipped_names(kind))
+    raise FileError(
+        "DS101",
+        f"file not found: {_shown(name)}",
+        path=path,
+        value=name,
+        rule=f"a path of a file that exists, seen from {_shown(os.getcwd())}",
+        fix=f"check the path, or use the shipped {_singular(kind)} {near!r}"
+        if near
+        else "check the path",
+    )
+
+
+def _shown(name: str) -> str:
+    """Return a file name that can be printed, whatever bytes it has."""
+    text = name.encode("utf-8", "replace").decode("utf-8")
+    text = "".join(c if c.isprintable() else "?" for c in text)
+    return text if len(text) <= 200 else f"{text[:90]}...{text[-90:]}"
+
+
+def read_text(path: str | os.PathLike[str], limits: Limits = LIMITS) -> str:
+    """Return the text of a regular file.
+
+    Raises
+    ------
+    FileError
+        DS101 missing, DS102 not a regular file, DS103 unreadable, DS104 too large, DS105 not
+        UTF-8, DS106 empty.
+    """
+    name = _shown(os.fspath(path))
+    raw = _read_bytes(os.fspath(path), name, limits.size_bytes)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise FileError(
+            "DS105",
+            f"byte 0x{raw[error.start]:02x} is not UTF-8",
+            value=raw[error.start : error.start + 4],
+            rule="text in UTF-8",
+            fix="save the file as UTF-8",
+            place=Place(name, line),
+        ) from None
+    if not text.strip():
+        raise FileError(
+            "DS106",
+            "the file is empty",
+            rule="a mapping of keys to values",
+            fix="start from a shipped scenario",
+            place=Place(name),
+        )
+    return text
+
+
+def _read_bytes(path: str, name: str, limit_bytes: int) -> bytes:
+    try:
+        # Looked at before it is opened: opening a pipe waits and opening a device may act.
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            raise FileError(
+                "DS102",
+                f"{name} is {_kind_of_file(mode)}",
+                value=path,
+                rule="a regular file",
+                fix="give the path of a file",
+                place=Place(name),
+            )
+        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size <= limit_bytes:
+                raw = file.read(limit_bytes + 1)  # it may have grown, or be of no fixed size
+                size = max(size, len(raw))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, name, error) from None
+    if size > limit_bytes:
+        raise FileError(
+            "DS104",
+            f"the file has {size} bytes",
+            value=size,
+            rule=f"at most {limit_bytes} bytes",
+            fix="check that the path is the right file",
+            place=Place(name),
+        )
+    return raw
+
+
+def _kind_of_file(mode: int) -> str:
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _unreadable(path: str, name: str, error: OSError | ValueError) -> FileError:
+    missing = isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR)
+    reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
+    return FileError(
+        "DS101" if missing else "DS103",
+        f"file not found: {name}" if missing else f"{name} cannot be read: {reason}",
+        value=path,
+        rule="a file that exists and may be read",
+        fix="check the path" if missing else "check the path and its permissions",
+        place=Place(name),
+    )
+
+
+def load_yaml(
+    path: str | os.PathLike[str], limits: Limits = LIMITS
+) -> tuple[dict[str, Any], Positions]:
+    """Return the mapping that a YAML file holds, and where each of its keys stands.
+
+    Raises
+    ------
+    FileError
+        DS101 to DS106, as `read_text`.
+    SyntaxProblem
+        DS110 to DS121, with file and line.
+    """
+    from distsim.yamlparse import parse_yaml
+
+    name = _shown(os.fspath(path))
+    data, positions = parse_yaml(read_text(path, limits), name, limits)
+    if not isinstance(data, dict):
+        kind = "nothing but comments" if data is None else f"a {type(data).__name__} at the top"
+        raise SyntaxProblem(
+            "DS106" if data is None else "DS119",
+            f"the file holds {kind}",
+            value=data,
+            rule="a mapping of keys to values",
+            fix="write key: value lines",
+            place=positions.place(()),
+        )
+    return data, positions

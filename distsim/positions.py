@@ -1,0 +1,71 @@
+"""Where each value of a file stands."""
+
+from __future__ import annotations
+
+from distsim.errors import Place
+
+Path = tuple[str | int, ...]
+
+
+class Positions:
+    """Places of key paths; a path that has none takes that of its nearest ancestor.
+
+    Parameters
+    ----------
+    file : str
+        Name for messages; empty for data that came from no file.
+    """
+
+    def __init__(self, file: str = "") -> None:
+        self.file = file
+        self._values: dict[Path, tuple[int, int]] = {}
+        self._keys: dict[Path, tuple[int, int]] = {}
+        self._overrides: dict[Path, Place] = {}
+
+    def add(self, path: Path, value: tuple[int, int], key: tuple[int, int] | None = None) -> None:
+        """Note line and column (from 1) of a value, and of its key if it has one."""
+        self._values[path] = value
+        if key is not None:
+            self._keys[path] = key
+
+    def override(self, path: Path, place: Place) -> None:
+        """Say that the value at `path` and all below it came from elsewhere."""
+        n = len(path)
+        for old in [p for p in self._overrides if p[:n] == path]:
+            del self._overrides[old]
+        self._overrides[path] = place
+
+    def copy(self) -> Positions:
+        """Return a copy whose overrides are its own."""
+        other = Positions(self.file)
+        other._values, other._keys = self._values, self._keys
+        other._overrides = dict(self._overrides)
+        return other
+
+    def place(self, path: Path, *, key: bool = False) -> Place | None:
+        """Return the place of the value at `path`, or of its nearest ancestor.
+
+        Parameters
+        ----------
+        key : bool
+            The place of the key itself instead of its value's.
+        """
+        for n in range(len(path), -1, -1):
+            part = path[:n]
+            if part in self._overrides:
+                return self._overrides[part]
+            # A value that is missing or refused as a whole is looked for at its block's key.
+            found = self._values.get(part)
+            if n < len(path) or key:
+                found = self._keys.get(part, found)
+            if found is not None:
+                # A change below an ancestor does not hide the file: the block stands there.
+                return Place(self.file, *found)
+        return Place(self.file) if self.file else None
+
+    def order(self, path: Path) -> tuple[int, int, int]:
+        """Return what sorts problems: changes first, then line and column, then the unplaced."""
+        place = self.place(path)
+        if place is None:
+            return (2, 0, 0)
+        return (1 if place.line else 0, place.line, place.column)

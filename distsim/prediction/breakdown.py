@@ -1,0 +1,124 @@
+"""Where the time of a step goes: parts that sum to it, averaged over devices.
+
+A device computes, or it waits. Inside a segment, time beside kernels is exposed tensor-parallel
+communication or waiting for the host. A wait before a task is split by what the task waited for:
+the part during which a transfer to it was under way is exposed communication of that kind, the
+rest is bubble.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.engine.result import Run
+from distsim.program.build import Program
+from distsim.program.opgraph import TaskKind
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Seconds of each part; they sum to the step time."""
+
+    compute_s: float
+    tensor_s: float
+    pipeline_s: float
+    data_s: float
+    context_s: float
+    bubble_s: float
+    optimizer_s: float
+    host_s: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the parts by name."""
+        return asdict(self)
+
+
+_WAITS = {
+    TaskKind.TENSOR: "tensor_s",
+    TaskKind.PIPELINE: "pipeline_s",
+    TaskKind.DATA: "data_s",
+    TaskKind.CONTEXT: "context_s",
+}
+
+
+def breakdown(program: Program, run: Run) -> tuple[Breakdown, list[dict[str, float]]]:
+    """Return the average over devices, and the parts of each class of ranks."""
+    graph, step_s = program.graph, run.makespan
+    busy = (graph.kind == TaskKind.COMPUTE) | (graph.kind == TaskKind.OPTIMIZER)
+    owner = graph.stream_device[graph.stream]
+    tasks = np.flatnonzero(busy)
+    tasks = tasks[np.lexsort((tasks, run.start_s[tasks], owner[tasks]))]
+    gap_from = _previous_end(tasks, owner, run)
+    waits = _waits(program, run, tasks, gap_from)
+    classes = len(program.classes)
+    parts = {name: np.zeros(classes) for name in Breakdown.__slots__}
+    own = owner[tasks]
+    for kind, name in _WAITS.items():
+        parts[name] += np.bincount(own, weights=waits[kind], minlength=classes)
+    cost = program.segment_cost
+    label = graph.segment[tasks]
+    duration = run.end_s[tasks] - run.start_s[tasks]
+    tensor = np.asarray([c.tensor_s for c in cost])[label]
+    host = np.asarray([c.host_wait_s for c in cost])[label]
+    updating = graph.kind[tasks] == TaskKind.OPTIMIZER
+    kernels = duration - tensor - host
+    parts["tensor_s"] += np.bincount(own, weights=tensor, minlength=classes)
+    parts["host_s"] += np.bincount(own, weights=host, minlength=classes)
+    parts["compute_s"] += np.bincount(own, weights=kernels * ~updating, minlength=classes)
+    parts["optimizer_s"] += np.bincount(own, weights=kernels * updating, minlength=classes)
+    parts["data_s"] += _after_update(program, run)
+    parts["bubble_s"] = step_s - sum(parts.values())
+    each = [{k: float(v[c]) for k, v in parts.items()} for c in range(classes)]
+    weight = program.network.fold.count / program.network.fold.count.sum()
+    return Breakdown(**{k: float(v @ weight) for k, v in parts.items()}), each
+
+
+def _previous_end(tasks: npt.NDArray[np.int64], owner: npt.NDArray[np.int32], run: Run) -> Floats:
+    """Return for each busy task the end of the one before it on the same class (0 for the first)."""
+    ends = run.end_s[tasks]
+    before = np.concatenate([[0.0], ends[:-1]])
+    first = np.concatenate([[True], np.diff(owner[tasks]) != 0]) if len(tasks) else np.zeros(0, bool)
+    return np.where(first, 0.0, before)
+
+
+def _waits(
+    program: Program, run: Run, tasks: npt.NDArray[np.int64], gap_from: Floats
+) -> dict[TaskKind, Floats]:
+    """Split the gap before each task by the transfers that the task waited for."""
+    graph = program.graph
+    place = np.full(graph.n_tasks, -1, dtype=np.int64)
+    place[tasks] = np.arange(len(tasks))
+    target = np.repeat(np.arange(graph.n_tasks), np.diff(graph.dep_ptr))
+    source = graph.dep
+    keep = (place[target] >= 0) & (graph.transfer[source] >= 0)
+    source, at = source[keep], place[target[keep]]
+    gap_to = run.start_s[tasks]
+    gap = np.maximum(gap_to - gap_from, 0.0)
+    overlap = np.minimum(run.end_s[source], gap_to[at]) - np.maximum(
+        run.start_s[source], gap_from[at]
+    )
+    overlap = np.maximum(overlap, 0.0)
+    out = {
+        kind: np.bincount(at, weights=overlap * (graph.kind[source] == kind), minlength=len(tasks))
+        for kind in _WAITS
+    }
+    total = sum(out.values(), start=np.zeros(len(tasks)))
+    scale = np.minimum(1.0, np.divide(gap, total, out=np.ones_like(gap), where=total > 0))
+    return {kind: value * scale for kind, value in out.items()}
+
+
+def _after_update(program: Program, run: Run) -> Floats:
+    """Return for each class how long parameters are gathered after the update."""
+    graph = program.graph
+    out = np.zeros(len(program.classes))
+    target = np.repeat(np.arange(graph.n_tasks), np.diff(graph.dep_ptr))
+    late = (graph.kind[graph.dep] == TaskKind.OPTIMIZER) & (graph.kind[target] == TaskKind.DATA)
+    for source, task in zip(graph.dep[late], target[late], strict=True):
+        owner = graph.stream_device[graph.stream[source]]
+        out[owner] += run.end_s[task] - max(run.start_s[task], run.end_s[source])
+    return out

@@ -1,0 +1,41 @@
+"""A resolved scenario: what `predict` needs beside the program's inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from distsim.program.build import Inputs
+from distsim.workload.op import Numerics
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A scenario with every name looked up and every default filled in.
+
+    Attributes
+    ----------
+    tokens : float
+        Tokens in one step, over all devices.
+    model_flop, hardware_flop : float
+        FLOP of one step without and with recomputation, over all devices.
+    optimizer_bytes : float
+        Bytes of optimizer state a parameter.
+    parameters : int
+        Parameters of the whole model.
+    resolved : dict
+        The plan and names as plain values, for output.
+    """
+
+    name: str
+    model: str
+    inputs: Inputs
+    numerics: Numerics
+    tokens: float
+    model_flop: float
+    hardware_flop: float
+    optimizer_bytes: float
+    parameters: int
+    evaluator: str
+    resolved: dict[str, Any]
+    warnings: tuple[str, ...] = field(default=())

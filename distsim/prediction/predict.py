@@ -1,0 +1,221 @@
+"""From a resolved case to a prediction: build, evaluate, measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from distsim.engine import event, graph
+from distsim.engine.result import Run
+from distsim.parallel.memory import StageMemory, activations_in_flight_bytes, stage_memory
+from distsim.prediction.advice import memory_advice
+from distsim.prediction.bounds import Bounds, bounds
+from distsim.prediction.breakdown import Breakdown, breakdown
+from distsim.prediction.case import Case
+from distsim.prediction.timeline import Timeline
+from distsim.program.build import Program, build, plan_actions
+from distsim.schedule import FORWARD
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Memory of every pipeline stage against the device's capacity, bytes."""
+
+    peak_bytes: float
+    capacity_bytes: float
+    stages: tuple[StageMemory, ...]
+    advice: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        """Whether the fullest stage fits."""
+        return self.peak_bytes <= self.capacity_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "peak_bytes": self.peak_bytes,
+            "capacity_bytes": self.capacity_bytes,
+            "fits": self.fits,
+            "stages": [s.to_dict() for s in self.stages],
+            "advice": list(self.advice),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one optimizer step takes, where its time goes, and whether it fits.
+
+    Attributes
+    ----------
+    step_s : float
+    tokens_per_s, tokens_per_s_per_device : float
+    model_flop_per_s_per_device : float
+        FLOP of the model (without recomputation) over time.
+    mfu, hfu : float
+        Model and hardware FLOP (with recomputation) over the dense peak, 0..1.
+    """
+
+    scenario: str
+    model: str
+    parameters: int
+    evaluator: str
+    devices: int
+    plan: dict[str, Any]
+    step_s: float
+    tokens_per_s: float
+    tokens_per_s_per_device: float
+    model_flop_per_s_per_device: float
+    mfu: float
+    hfu: float
+    breakdown: Breakdown
+    memory: Memory
+    bounds: Bounds
+    bottleneck: str
+    warnings: tuple[str, ...]
+    events: int
+    tasks: int
+    classes: int
+    resolved: dict[str, Any] = field(repr=False)
+    timeline: Timeline = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, the form of ``--json``."""
+        return {
+            "scenario": self.scenario,
+            "model": self.model,
+            "parameters": self.parameters,
+            "evaluator": self.evaluator,
+            "devices": self.devices,
+            "plan": self.plan,
+            "resolved": self.resolved,
+            "step_s": self.step_s,
+            "tokens_per_s": self.tokens_per_s,
+            "tokens_per_s_per_device": self.tokens_per_s_per_device,
+            "model_flop_per_s_per_device": self.model_flop_per_s_per_device,
+            "mfu": self.mfu,
+            "hfu": self.hfu,
+            "breakdown": self.breakdown.to_dict(),
+            "memory": self.memory.to_dict(),
+            "bounds": {"lower_s": self.bounds.lower_s, "upper_s": self.bounds.upper_s},
+            "bottleneck": self.bottleneck,
+            "warnings": list(self.warnings),
+            "events": self.events,
+            "tasks": self.tasks,
+            "classes": self.classes,
+        }
+
+
+def evaluate(program: Program, evaluator: str) -> Run:
+    """Run the cheapest valid evaluator, or the one that is asked for.
+
+    ``auto`` takes the longest path and keeps it if no link is ever asked for more than it has and
+    no kernel meets a transfer that slows it; then the discrete-event engine would give the same.
+    """
+    if evaluator == "event":
+        return event.evaluate(program.graph)
+    run = graph.evaluate(program.graph)
+    if evaluator == "graph" or graph.is_valid(program.graph, run):
+        return run
+    return event.evaluate(program.graph)
+
+
+def memory(case: Case) -> Memory:
+    """Add up the memory of every stage."""
+    inputs, plan = case.inputs, case.inputs.plan
+    stages = []
+    for chunks, order in zip(inputs.chunks, plan_actions(plan), strict=True):
+        in_flight = activations_in_flight_bytes(
+            order.kind == FORWARD, order.chunk.astype(np.int64), [c.saved_bytes for c in chunks]
+        )
+        stages.append(
+            stage_memory(
+                plan,
+                inputs.data,
+                case.numerics,
+                chunks,
+                in_flight,
+                optimizer_bytes=case.optimizer_bytes,
+                boundary_bytes=inputs.boundary_bytes,
+                reserved_bytes=inputs.device.reserved_bytes,
+            )
+        )
+    peak = max(s.peak_bytes for s in stages)
+    capacity = inputs.device.memory_bytes
+    advice = memory_advice(plan, stages, capacity) if peak > capacity else ()
+    return Memory(peak, capacity, tuple(stages), advice)
+
+
+_NAMES = {
+    "tensor_s": "exposed tensor-parallel communication",
+    "pipeline_s": "exposed pipeline sends",
+    "data_s": "exposed data-parallel communication",
+    "context_s": "exposed context-parallel communication",
+    "bubble_s": "the pipeline bubble and waiting for other stages",
+    "optimizer_s": "the optimizer",
+    "host_s": "waiting for the host to launch kernels",
+}
+
+
+def _bottleneck(parts: Breakdown, step_s: float) -> str:
+    share = {k: v / step_s for k, v in parts.to_dict().items()}
+    worst = max(_NAMES, key=lambda k: share[k])
+    text = f"compute takes {share['compute_s']:.0%} of the step"
+    if share[worst] < 0.005:
+        return text
+    return f"{text}; the largest loss is {_NAMES[worst]}, {share[worst]:.1%}"
+
+
+def predict(case: Case, *, evaluator: str | None = None, fold: bool = True) -> Prediction:
+    """Predict one optimizer step.
+
+    Parameters
+    ----------
+    evaluator : str, optional
+        ``auto``, ``graph`` or ``event``; by default what the scenario says.
+    fold : bool
+        False simulates every rank.
+    """
+    inputs = case.inputs
+    program = build(inputs, fold_enabled=fold)
+    asked = evaluator or case.evaluator
+    run = evaluate(program, asked)
+    step_s = run.makespan
+    parts, _ = breakdown(program, run)
+    devices = inputs.plan.devices
+    peak = inputs.device.peak_flop_per_s[inputs.dtype] * devices
+    warnings = list(case.warnings)
+    if run.evaluator == "graph" and asked == "graph" and not graph.is_valid(program.graph, run):
+        warnings.append(
+            "transfers share links in this plan, which the graph evaluator does not see: "
+            "step_s is a lower bound; use --evaluator event"
+        )
+    needs = memory(case)
+    if not needs.fits:
+        warnings.append("the plan does not fit into device memory")
+    return Prediction(
+        scenario=case.name,
+        model=case.model,
+        parameters=case.parameters,
+        evaluator=run.evaluator,
+        devices=devices,
+        plan=inputs.plan.to_dict(),
+        step_s=step_s,
+        tokens_per_s=case.tokens / step_s,
+        tokens_per_s_per_device=case.tokens / step_s / devices,
+        model_flop_per_s_per_device=case.model_flop / step_s / devices,
+        mfu=case.model_flop / step_s / peak,
+        hfu=case.hardware_flop / step_s / peak,
+        breakdown=parts,
+        memory=needs,
+        bounds=bounds(program),
+        bottleneck=_bottleneck(parts, step_s),
+        warnings=tuple(warnings),
+        events=run.n_events,
+        tasks=program.graph.n_tasks,
+        classes=len(program.classes),
+        resolved=case.resolved,
+        timeline=Timeline(program, run),
+    )

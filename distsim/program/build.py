@@ -1,0 +1,219 @@
+"""The only place where workload, plan and hardware meet: they become an `OpGraph`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.hardware.device import Device
+from distsim.hardware.topology import Topology
+from distsim.parallel.data import DataParallel
+from distsim.parallel.mesh import Mesh, devices_of
+from distsim.parallel.plan import Plan
+from distsim.parallel.stages import Chunk
+from distsim.parallel.step import Step
+from distsim.program.actions import ClassActions, ClassProgram, lay_out
+from distsim.program.comm import Network, build_network, collective_groups, send_groups
+from distsim.program.emit import Emitter
+from distsim.program.links import pipeline_sends, reductions_and_gathers
+from distsim.program.opgraph import OpGraph
+from distsim.program.segment import Cost, Pricer
+from distsim.program.tail import Update, finish
+from distsim.schedule import Actions, actions
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a step is made of.
+
+    Attributes
+    ----------
+    chunks : list of list of Chunk
+        ``[stage][chunk]``.
+    boundary_bytes : float
+        Bytes one rank sends to the next stage for one micro batch.
+    update : Update
+        The optimizer step.
+    dtype : str
+        Type of the matrix products.
+    """
+
+    plan: Plan
+    data: DataParallel
+    chunks: list[list[Chunk]]
+    boundary_bytes: float
+    update: Update
+    device: Device
+    topology: Topology
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An op graph and what its tasks stand for.
+
+    Attributes
+    ----------
+    graph : OpGraph
+    network : Network
+        Folded communication; ``network.fold`` has the classes of ranks.
+    classes : tuple of ClassProgram
+        What each class of ranks runs on its compute stream.
+    segment_cost : list of Cost
+        Cost of each label of the graph (zero for transfers).
+    stream_names : tuple of str
+    """
+
+    graph: OpGraph
+    network: Network
+    classes: tuple[ClassProgram, ...]
+    segment_cost: list[Cost]
+    stream_names: tuple[str, ...]
+
+
+def mesh_of(plan: Plan) -> Mesh:
+    """Return the mesh of a plan."""
+    return Mesh(plan.tp, plan.cp, plan.dp, plan.pp)
+
+
+def plan_actions(plan: Plan) -> list[Actions]:
+    """Return the schedule's actions of each stage."""
+    return actions(plan.schedule, plan.pp, plan.microbatches, plan.virtual_stages)
+
+
+def stage_hops(plan: Plan) -> list[tuple[int, int]]:
+    """Return the stages between which activations pass, in the forward direction."""
+    hops = [(s, s + 1) for s in range(plan.pp - 1)]
+    return hops + [(plan.pp - 1, 0)] if plan.virtual_stages > 1 else hops
+
+
+def _network(inputs: Inputs, *, fold_enabled: bool) -> Network:
+    plan = inputs.plan
+    mesh = mesh_of(plan)
+    groups = []
+    if plan.tp > 1:
+        used = _tensor_collectives(inputs.chunks)
+        groups.append(collective_groups(mesh, "tp", "tensor", used))
+    if inputs.data.size > 1:
+        kinds = (inputs.data.collective,) if inputs.data.reduce != "none" else ()
+        gathers = ("all_gather",) if inputs.data.gather != "none" else ()
+        groups.append(collective_groups(mesh, "dp_cp", "data", (*kinds, *gathers)))
+    if plan.pp > 1:
+        hops = stage_hops(plan)
+        groups.append(send_groups(mesh, "forward", hops))
+        groups.append(send_groups(mesh, "backward", [(b, a) for a, b in hops]))
+        if inputs.update.tied_bytes:
+            tied = send_groups(mesh, "tied", [(0, plan.pp - 1)])
+            of_rank = np.full(mesh.size, -1, dtype=np.int64)
+            of_rank[tied.ranks] = np.arange(len(tied.ranks))[:, None]
+            groups.append(type(tied)("tied", tied.ranks, tied.role, of_rank, ("all_reduce",)))
+    return build_network(
+        mesh, devices_of(mesh), mesh.stage_of(), groups, inputs.topology, fold_enabled=fold_enabled
+    )
+
+
+def _tensor_collectives(chunks: list[list[Chunk]]) -> tuple[str, ...]:
+    names: set[str] = set()
+    for chunk in (c for stage in chunks for c in stage):
+        steps: list[Step] = [*chunk.receives_forward, *chunk.receives_backward]
+        for unit in set(chunk.units):
+            steps += [*unit.forward, *unit.backward]
+        names |= {s.collective.name for s in steps if s.collective}
+    return tuple(sorted(names))
+
+
+def _shared_links(network: Network, plan: Plan, data: DataParallel) -> tuple[bool, bool]:
+    """Say whether tensor-parallel links also carry overlapped sends, or overlapped gradients."""
+    if plan.tp == 1:
+        return False, False
+    tensor = network.links_of("tensor")
+    sends = plan.overlap_p2p and plan.pp > 1
+    hooks = data.reduce in ("last", "each") or data.gather in ("first", "each")
+    with_sends = sends and len(np.intersect1d(tensor, network.links_of("forward", "backward"))) > 0
+    with_data = hooks and len(np.intersect1d(tensor, network.links_of("data"))) > 0
+    return bool(with_sends), bool(with_data)
+
+
+def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
+    """Build the op graph of one optimizer step.
+
+    Parameters
+    ----------
+    fold_enabled : bool
+        False simulates every rank; the result is the same to rounding.
+    """
+    plan, data = inputs.plan, inputs.data
+    network = _network(inputs, fold_enabled=fold_enabled)
+    orders = plan_actions(plan)
+    with_sends, with_data = _shared_links(network, plan, data)
+    emitter = Emitter()
+    costs: list[Cost] = []
+    mesh = mesh_of(plan)
+    stage_of = mesh.stage_of()
+    laid_out: dict[tuple[int, int], ClassActions] = {}
+    programs = []
+    for index, rank in enumerate(network.fold.example):
+        stage = int(stage_of[rank])
+        tensor_kind = _tensor_type(network, int(rank))
+        key = (stage, tensor_kind)
+        if key not in laid_out:
+            laid_out[key] = lay_out(
+                inputs.chunks[stage],
+                orders[stage],
+                data,
+                _pricer(inputs, network, int(rank)),
+                stage=stage,
+                expand_all=with_sends,
+                expand_hooked=with_data,
+                emitter=emitter,
+                costs=costs,
+            )
+        programs.append(laid_out[key].emit(emitter, network, index, int(rank)))
+    _join_tensor_groups(emitter, network, programs)
+    if plan.pp > 1:
+        pipeline_sends(emitter, network, programs, plan, inputs.boundary_bytes, stage_hops(plan))
+    ready = reductions_and_gathers(emitter, network, programs, data)
+    finish(emitter, network, programs, inputs.update, data, ready, inputs.device, inputs.dtype, costs)
+    factors = np.full(len(programs), inputs.device.contention_factor)
+    costs += [Cost()] * (len(emitter.names) - len(costs))
+    graph = emitter.graph(network.frozen(), network.fold.capacity_bytes_per_s, factors)
+    names = tuple(name for _, name in emitter.streams)
+    return Program(graph, network, tuple(programs), costs, names)
+
+
+def _tensor_type(network: Network, rank: int) -> int:
+    if "tensor" not in network.groups:
+        return -1
+    return network.type_of("tensor", int(network.groups["tensor"].of_rank[rank]))
+
+
+def _pricer(inputs: Inputs, network: Network, rank: int) -> Pricer:
+    def collective_s(name: str, size_bytes: float) -> float:
+        group = int(network.groups["tensor"].of_rank[rank])
+        return network.collective_s("tensor", group, name, size_bytes)
+
+    return Pricer(inputs.device, inputs.dtype, lambda c: collective_s(c.name, c.size_bytes))
+
+
+def _join_tensor_groups(
+    emitter: Emitter, network: Network, programs: Sequence[ClassProgram]
+) -> None:
+    """Keep tensor-parallel ranks of different classes in step: each task waits for all peers' last.
+
+    Ranks of one class do the same at the same instants, so only groups that span classes need it.
+    """
+    if "tensor" not in network.groups:
+        return
+    members = network.fold.class_of[network.groups["tensor"].ranks]
+    for group in np.unique(np.sort(members, axis=1), axis=0):
+        classes = np.unique(group)
+        for a in classes:
+            for b in classes:
+                if a != b:
+                    span = np.arange(programs[a].count - 1)
+                    emitter.edges(programs[a].first + span, programs[b].first + span + 1)

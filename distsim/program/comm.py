@@ -1,0 +1,190 @@
+"""Communication families of a plan, and the registry of transfer types that tasks refer to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.collectives.algorithms import pattern
+from distsim.hardware.topology import Topology
+from distsim.parallel.mesh import Mesh
+from distsim.program.fold import Fold, fold
+from distsim.program.traffic import Traffic, compile_traffic, local_size
+
+Ints = npt.NDArray[np.int64]
+
+#: Collectives and how they are built: (algorithm, base pattern, times the base).
+#: A ring all-reduce is a reduce-scatter and an all-gather over the same ring (Thakur 2005).
+ALGORITHMS: dict[str, tuple[tuple[str, str, float], ...]] = {
+    "all_reduce": (("ring", "all_gather", 2.0), ("tree", "all_reduce", 1.0)),
+    "all_gather": (("ring", "all_gather", 1.0),),
+    "reduce_scatter": (("ring", "all_gather", 1.0),),
+    "send": (("direct", "send", 1.0),),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """Groups of one axis: who talks to whom.
+
+    Attributes
+    ----------
+    name : str
+        ``tensor``, ``data``, ``forward``, ``backward``, ``tied``.
+    ranks : int64[groups, n]
+    role : int64[groups]
+    of_rank : int64[ranks]
+        Group of each rank (-1: none). For sends, the group in which the rank sends.
+    collectives : tuple of str
+        What runs over the groups.
+    """
+
+    name: str
+    ranks: Ints
+    role: Ints
+    of_rank: Ints
+    collectives: tuple[str, ...]
+
+
+def _of_rank(groups: Ints, size: int, column: int | None = None) -> Ints:
+    out = np.full(size, -1, dtype=np.int64)
+    members = groups if column is None else groups[:, column : column + 1]
+    out[members] = np.arange(len(groups))[:, None]
+    return out
+
+
+def collective_groups(mesh: Mesh, axis: str, name: str, collectives: tuple[str, ...]) -> Groups:
+    """Groups along a mesh axis."""
+    ranks = mesh.groups(axis)
+    return Groups(
+        name, ranks, mesh.stage_of()[ranks[:, 0]], _of_rank(ranks, mesh.size), collectives
+    )
+
+
+def send_groups(mesh: Mesh, name: str, hops: list[tuple[int, int]]) -> Groups:
+    """Pairs (sender, receiver) between pipeline stages."""
+    per_stage = mesh.size // mesh.pp
+    lane = np.arange(per_stage)
+    pairs = [np.stack([lane + a * per_stage, lane + b * per_stage], axis=1) for a, b in hops]
+    ranks = np.concatenate(pairs)
+    role = np.repeat([a * mesh.pp + b for a, b in hops], per_stage)
+    return Groups(name, ranks, role, _of_rank(ranks, mesh.size, 0), ("send",))
+
+
+@dataclass(slots=True)
+class Network:
+    """All families, folded; prices collectives and hands out transfer types.
+
+    Transfer types are registered while tasks are emitted and frozen once at the end.
+    """
+
+    groups: dict[str, Groups]
+    fold: Fold
+    families: dict[str, Traffic]
+    _types: dict[tuple[str, int, float, float], int] = field(default_factory=dict)
+
+    def best(self, axis: str, group: int, collective: str, size_bytes: float) -> tuple[str, int, float]:
+        """Return (family, type, times) of the fastest algorithm for a collective.
+
+        Raises
+        ------
+        KeyError
+            When the axis has no such collective.
+        """
+        options = []
+        for algorithm, base, times in ALGORITHMS[collective]:
+            name = f"{axis}/{algorithm}/{base}"
+            if name not in self.fold.tables:
+                continue
+            kind = int(self.fold.tables[name].type_of_group[group])
+            options.append((self._alone_s(name, kind, size_bytes, times), name, kind, times))
+        _, name, kind, times = min(options)
+        return name, kind, times
+
+    def _alone_s(self, name: str, kind: int, size_bytes: float, times: float) -> float:
+        table = self.fold.tables[name]
+        return times * table.alone_s(kind, size_bytes, self.fold.capacity_bytes_per_s)
+
+    def collective_s(self, axis: str, group: int, collective: str, size_bytes: float) -> float:
+        """Return the time of a collective that shares links with its siblings only."""
+        name, kind, times = self.best(axis, group, collective, size_bytes)
+        return self._alone_s(name, kind, size_bytes, times)
+
+    def transfer(self, axis: str, group: int, collective: str, size_bytes: float) -> int:
+        """Return the transfer type of a collective of this size over this group."""
+        name, kind, times = self.best(axis, group, collective, size_bytes)
+        return self._types.setdefault((name, kind, size_bytes, times), len(self._types))
+
+    def latency_only(self, latency_s: float) -> int:
+        """Return a transfer type that takes latency and no bandwidth."""
+        return self._types.setdefault(("", 0, 0.0, latency_s), len(self._types))
+
+    def type_of(self, axis: str, group: int) -> int:
+        """Return the type of a group, the same for every algorithm of its axis."""
+        name = next(n for n in self.fold.tables if n.startswith(f"{axis}/"))
+        return int(self.fold.tables[name].type_of_group[group])
+
+    def links_of(self, *axes: str) -> Ints:
+        """Return the links that the groups of these axes load."""
+        used = [f.entry_link for n, f in self.families.items() if n.split("/")[0] in axes]
+        return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
+
+    def frozen(self) -> tuple[Ints, Ints, npt.NDArray[np.float64], npt.NDArray[np.float64], list[Ints]]:
+        """Return (ptr, row, bytes, latency_s, device classes) of all registered types."""
+        rows, sizes, latency, devices, ptr = [], [], [], [], [0]
+        for name, kind, size_bytes, times in self._types:
+            if not name:
+                latency.append(times)
+                devices.append(np.zeros(0, dtype=np.int64))
+                ptr.append(ptr[-1])
+                continue
+            table = self.fold.tables[name]
+            span = slice(int(table.ptr[kind]), int(table.ptr[kind + 1]))
+            rows.append(table.row[span])
+            sizes.append(table.fraction[span] * (size_bytes * times))
+            latency.append(float(table.latency_s[kind]) * times)
+            members = self.families[name].ranks[int(table.example[kind])]
+            devices.append(np.unique(self.fold.class_of[members]))
+            ptr.append(ptr[-1] + span.stop - span.start)
+        return (
+            np.asarray(ptr, dtype=np.int64),
+            np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64),
+            np.concatenate(sizes) if sizes else np.zeros(0),
+            np.asarray(latency, dtype=np.float64),
+            devices,
+        )
+
+
+def build_network(
+    mesh: Mesh,
+    device_of: Ints,
+    roles: Ints,
+    all_groups: list[Groups],
+    topology: Topology,
+    *,
+    fold_enabled: bool,
+) -> Network:
+    """Compile every family onto the links and fold."""
+    families: dict[str, Traffic] = {}
+    for groups in all_groups:
+        local = local_size(groups.ranks, device_of, topology)
+        for collective in groups.collectives:
+            for algorithm, base, _ in ALGORITHMS[collective]:
+                name = f"{groups.name}/{algorithm}/{base}"
+                if name in families or not _useful(algorithm, groups.ranks.shape[1]):
+                    continue
+                families[name] = compile_traffic(
+                    name, groups.ranks, groups.role, base, algorithm, device_of, topology, local=local
+                )
+    folded = fold(roles, list(families.values()), topology.capacity_bytes_per_s, enabled=fold_enabled)
+    return Network({g.name: g for g in all_groups}, folded, families)
+
+
+def _useful(algorithm: str, members: int) -> bool:
+    """A tree over two ranks is the ring over two ranks."""
+    return algorithm != "tree" or members > 2
+
+
+__all__ = ["ALGORITHMS", "Groups", "Network", "build_network", "collective_groups", "pattern", "send_groups"]

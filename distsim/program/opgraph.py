@@ -1,0 +1,109 @@
+"""The op graph: the tasks of one step as flat arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+import numpy.typing as npt
+
+
+class TaskKind(IntEnum):
+    """What a task is, for reports and for exposed time."""
+
+    COMPUTE = 0
+    TENSOR = 1
+    PIPELINE = 2
+    DATA = 3
+    CONTEXT = 4
+    OPTIMIZER = 5
+    HOST = 6
+
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+def _no_labels() -> Int32:
+    return np.zeros(0, dtype=np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class OpGraph:
+    """Tasks, their order and their demands.
+
+    Attributes
+    ----------
+    stream : int32[n]
+        Stream of each task. Tasks of one stream run one at a time, in an order that is part of
+        the dependencies.
+    work_s : float64[n]
+        Duration of a compute task; latency of a transfer.
+    kind : uint8[n]
+        `TaskKind`.
+    transfer : int32[n]
+        Transfer type, or -1 for a compute task. Many tasks share one type.
+    dep_ptr, dep : int64[n + 1], int32[edges]
+        Predecessors of each task (CSR).
+    demand_ptr, demand_row, demand_bytes : int64[types + 1], int32[...], float64[...]
+        Bytes that a transfer type puts on each row (CSR by type); a row is a link, or stands for
+        links with equal capacity and equal demands.
+    capacity_bytes_per_s : float64[rows]
+    stream_device : int32[streams]
+        Class of devices on which a stream runs.
+    contention_factor : float64[classes]
+        Kernels on a device take 1 + factor times as long while a transfer moves bytes there.
+    transfer_ptr, transfer_device : int64[types + 1], int32[...]
+        Classes of devices that take part in each transfer type (CSR).
+    segment, microbatch, stage : int32[n]
+        Labels for reports (-1: none); `segment` points into `names`.
+    names : tuple of str
+    """
+
+    stream: Int32
+    work_s: Float64
+    kind: npt.NDArray[np.uint8]
+    transfer: Int32
+    dep_ptr: Int64
+    dep: Int32
+    demand_ptr: Int64
+    demand_row: Int32
+    demand_bytes: Float64
+    capacity_bytes_per_s: Float64
+    stream_device: Int32
+    contention_factor: Float64
+    transfer_ptr: Int64
+    transfer_device: Int32
+    segment: Int32 = field(default_factory=_no_labels)
+    microbatch: Int32 = field(default_factory=_no_labels)
+    stage: Int32 = field(default_factory=_no_labels)
+    names: tuple[str, ...] = ()
+
+    @property
+    def n_tasks(self) -> int:
+        """Number of tasks."""
+        return len(self.work_s)
+
+    @property
+    def n_types(self) -> int:
+        """Number of transfer types."""
+        return len(self.demand_ptr) - 1
+
+    def fluid_s(self) -> Float64:
+        """Return for each transfer type the time its bytes take on links that it has alone.
+
+        max over rows of demand / capacity, shape (types,).
+        """
+        out = np.zeros(self.n_types)
+        types = np.repeat(np.arange(self.n_types), np.diff(self.demand_ptr))
+        np.maximum.at(out, types, self.demand_bytes / self.capacity_bytes_per_s[self.demand_row])
+        return out
+
+    def alone_s(self) -> Float64:
+        """Return the duration of each task when nothing shares its links, shape (n,)."""
+        out = self.work_s.copy()
+        moving = self.transfer >= 0
+        out[moving] += self.fluid_s()[self.transfer[moving]]
+        return out

@@ -1,0 +1,94 @@
+"""Segments: runs of operators on one stream that nothing outside can touch, priced as one task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from distsim.cost.kernel import overlapped_s, price
+from distsim.hardware.device import Device
+from distsim.parallel.step import Collective, Step, Unit
+
+CollectiveTime = Callable[[Collective], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Time of a run of steps on one stream.
+
+    Attributes
+    ----------
+    compute_s : float
+        Kernels.
+    tensor_s : float
+        Tensor-parallel communication that kernels do not hide.
+    host_s : float
+        What the host needs to launch everything.
+    """
+
+    compute_s: float = 0.0
+    tensor_s: float = 0.0
+    host_s: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.compute_s + other.compute_s,
+            self.tensor_s + other.tensor_s,
+            self.host_s + other.host_s,
+        )
+
+    @property
+    def device_s(self) -> float:
+        """Time on the device."""
+        return self.compute_s + self.tensor_s
+
+    @property
+    def total_s(self) -> float:
+        """Duration: a stream never runs faster than the host launches its kernels."""
+        return max(self.device_s, self.host_s)
+
+    @property
+    def host_wait_s(self) -> float:
+        """Time the device waits for the host."""
+        return max(0.0, self.host_s - self.device_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Pricer:
+    """Prices steps on one device."""
+
+    device: Device
+    dtype: str
+    collective_s: CollectiveTime
+
+    def step(self, step: Step) -> Cost:
+        """Price one step."""
+        kernels = price(step.works, self.device, self.dtype)
+        if step.collective is None:
+            return Cost(kernels.device_s, 0.0, kernels.host_s)
+        transfer_s = self.collective_s(step.collective)
+        host_s = kernels.host_s + self.device.host_launch_s
+        if not step.beside:
+            return Cost(kernels.device_s, transfer_s, host_s)
+        both_s = overlapped_s(kernels.device_s, transfer_s, self.device.contention_factor)
+        return Cost(kernels.device_s, both_s - kernels.device_s, host_s)
+
+    def steps(self, steps: Iterable[Step]) -> Cost:
+        """Price steps in order."""
+        total = Cost()
+        for step in steps:
+            total += self.step(step)
+        return total
+
+
+@dataclass(frozen=True, slots=True)
+class UnitCost:
+    """Cost of both passes of a unit."""
+
+    forward: Cost
+    backward: Cost
+
+
+def unit_cost(pricer: Pricer, unit: Unit) -> UnitCost:
+    """Price a unit's forward and backward passes."""
+    return UnitCost(pricer.steps(unit.forward), pricer.steps(unit.backward))

@@ -1,0 +1,82 @@
+"""The only reader of scenario files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from pydantic import ValidationError
+
+from distsim.errors import Place, ValueProblem, show
+from distsim.files import find, load_yaml
+from distsim.positions import Path, Positions
+from distsim.scenario.overrides import apply
+from distsim.scenario.plain import merge, plain
+from distsim.scenario.problems import first_problem
+from distsim.scenario.schema import Scenario
+
+
+def load(
+    source: str | PathLike[str] | Mapping[str, Any], overrides: Sequence[str] = ()
+) -> Scenario:
+    """Return a scenario that is valid by itself.
+
+    Parameters
+    ----------
+    source : str, path or mapping
+        A path of a YAML file, the name of a shipped scenario, or the content as a mapping.
+    overrides : sequence of str
+        Changes such as ``plan.tp=4``, made before anything is checked.
+
+    Raises
+    ------
+    FileError, SyntaxProblem
+        DS1xx, the file.
+    ValueProblem
+        DS2xx, what it says: the first problem by its place, and how many others there are.
+    UsageError
+        DS620, DS621, `overrides`.
+    """
+    data, positions = _read(source)
+    if overrides:
+        data = apply(data, overrides, positions)
+    return _build(data, positions)
+
+
+def _read(source: str | PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], Positions]:
+    if isinstance(source, Mapping):
+        return plain(source), Positions()
+    if isinstance(source, str | PathLike):
+        return load_yaml(find("scenarios", source))
+    raise ValueProblem(
+        "DS202",
+        f"{show(source)} is {type(source).__name__}, not a scenario",
+        value=source,
+        rule="a path, the name of a shipped scenario, or a mapping",
+        fix="give one of these",
+    )
+
+
+def _build(data: dict[str, Any], positions: Positions) -> Scenario:
+    try:
+        return Scenario.model_validate(data).at(positions)
+    except ValidationError as error:
+        raise first_problem(error, positions) from None
+
+
+def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
+    """Return `scenario` with `changes` merged in and checked; see `Scenario.with_`."""
+    checked: dict[str, Any] = plain(changes)
+    positions = scenario.positions.copy()
+    for path, value in _leaves(checked, ()):
+        positions.override(path, Place(f"with_({'.'.join(path)}={show(value)})"))
+    return _build(merge(scenario.to_dict(), checked), positions)
+
+
+def _leaves(block: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[Path, Any]]:
+    for key, value in block.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
