@@ -19,9 +19,7 @@ from distsim.scenario.resolve import resolve
 from distsim.scenario.schema import Scenario
 
 
-def load(
-    source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()
-) -> Scenario:
+def load(source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()) -> Scenario:
     """Load a scenario from a path, the name of a shipped one, or a mapping.
 
     Parameters
@@ -37,9 +35,7 @@ def load(
     return _load(source, set_)
 
 
-def simulate(
-    scenario: Scenario, *, evaluator: str | None = None, fold: bool = True
-) -> Prediction:
+def simulate(scenario: Scenario, *, evaluator: str | None = None, fold: bool = True) -> Prediction:
     """Predict one optimizer step of a scenario.
 
     Parameters

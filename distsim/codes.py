@@ -149,7 +149,7 @@ CODES: dict[str, CodeInfo] = {
     "DS202": CodeInfo(
         "wrong type",
         "The value is of another type than the key takes. Values are never converted: true is not "
-        "1, 1.5 is not a count and \"8\" in quotes is a text.",
+        '1, 1.5 is not a count and "8" in quotes is a text.',
         "Write the value as the rule says, without quotes around numbers and switches.",
     ),
     "DS203": CodeInfo(
@@ -253,6 +253,98 @@ CODES: dict[str, CodeInfo] = {
         "The combination of plan and model is outside what is simulated; a number for it would be "
         "a guess.",
         "Set the degree to 1.",
+    ),
+    "DS310": CodeInfo(
+        "virtual stages without the interleaved schedule",
+        "Only the interleaved schedule runs several model chunks on one pipeline rank.",
+        "Set schedule: interleaved, or virtual_stages: 1.",
+    ),
+    "DS311": CodeInfo(
+        "micro batches do not divide by the stages",
+        "The interleaved schedule works on groups of pp micro batches, one chunk after another, so "
+        "their number must be a multiple of pp.",
+        "Change global_size, micro_size or dp so that it is, or use 1f1b.",
+    ),
+    "DS312": CodeInfo(
+        "interleaving on a single stage",
+        "Model chunks are interleaved over at least two pipeline stages.",
+        "Set virtual_stages: 1, or pp > 1.",
+    ),
+    "DS402": CodeInfo(
+        "unknown key in a device or topology",
+        "The block has a key that it does not know, or one that contradicts another: a link that "
+        "names a class takes its numbers from it. Unknown keys are refused so that a slip of the "
+        "pen does not pass for a default.",
+        "Use the nearest known key, which the message offers, or remove it.",
+    ),
+    "DS403": CodeInfo(
+        "key missing in a device or topology",
+        "Numbers of hardware have no defaults: each must be stated, with its source.",
+        "Add the key; the shipped devices and topologies show all of them.",
+    ),
+    "DS404": CodeInfo(
+        "wrong type in a device or topology",
+        "The value is a text where a number, list or mapping is needed, or the like.",
+        "Write what the message asks for; the shipped files show the form.",
+    ),
+    "DS405": CodeInfo(
+        "number of a device or topology out of range",
+        "Efficiencies lie in (0, 1], counts are at least 1, latencies and overheads are at least "
+        "0, and a topology has a device.",
+        "Correct the number; state efficiency as a fraction, 0.9 for 90 percent.",
+    ),
+    "DS406": CodeInfo(
+        "unknown kind of topology or status of a device",
+        "A topology is of kind node, superpod or edges; a device is calibrated or datasheet.",
+        "Use one of the words that the message lists.",
+    ),
+    "DS407": CodeInfo(
+        "adapters do not divide the devices of a node",
+        "Every network adapter serves the same number of devices, so nics_per_node must divide "
+        "devices_per_node.",
+        "Use a divisor, or describe the node as an edge list.",
+    ),
+    "DS410": CodeInfo(
+        "more devices than the topology has",
+        "A node and an edge list have the devices that they list; a superpod grows up to max_units "
+        "* nodes_per_unit * devices_per_node.",
+        "Ask for fewer devices, choose a larger topology, or raise max_units in a copy of it.",
+    ),
+    "DS411": CodeInfo(
+        "link to a vertex that does not exist",
+        "Links join devices and switches that the edge list names.",
+        "Mend the name, or add the device or switch.",
+    ),
+    "DS412": CodeInfo(
+        "link stated twice",
+        "There is one link each way between two vertices, and a link runs both ways unless it says "
+        "directed: true.",
+        "Join parallel links into one with their bandwidths added; mark one-way links.",
+    ),
+    "DS413": CodeInfo(
+        "link from a vertex to itself",
+        "A device reaches itself over no link, so such a link would never carry anything.",
+        "Remove the link or name another end.",
+    ),
+    "DS414": CodeInfo(
+        "unreachable device",
+        "Every device must reach every other over directed links, or no collective can run.",
+        "Add the missing links, or the missing direction of a directed one.",
+    ),
+    "DS415": CodeInfo(
+        "two devices or switches of one name",
+        "Links refer to devices and switches by name, so names are distinct.",
+        "Rename one of the two.",
+    ),
+    "DS416": CodeInfo(
+        "route between devices that are not there",
+        "A route was asked for a device number outside the topology.",
+        "Ask for as many devices as are used; devices count from 0.",
+    ),
+    "DS417": CodeInfo(
+        "unknown link class",
+        "A link names a class that link_classes of its edge list does not have.",
+        "Mend the name, or add the class with bandwidth, efficiency, latency and source.",
     ),
     "DS520": CodeInfo(
         "tasks wait for each other in a circle",

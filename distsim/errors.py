@@ -100,6 +100,10 @@ class DistsimError(Exception):
         self.fix = fix
         self.place = place
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # The default calls the class with the message alone; sweeps send errors between processes.
+        return _restored, (type(self), self.code, self.message, self.__dict__)
+
     def at(self, place: Place) -> DistsimError:
         """Return this error with its place set (an earlier, more exact place is kept)."""
         if self.place is None:
@@ -115,6 +119,14 @@ class DistsimError(Exception):
         if self.fix:
             lines.append(f"  fix:  {self.fix}")
         return "\n".join(lines)
+
+
+def _restored(
+    kind: type[DistsimError], code: str, message: str, state: dict[str, object]
+) -> DistsimError:
+    error = kind(code, message)
+    error.__dict__.update(state)
+    return error
 
 
 class BadInput(DistsimError):

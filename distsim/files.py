@@ -203,10 +203,9 @@ def _read_bytes(path: str, name: str, limit_bytes: int) -> bytes:
                 place=Place(name),
             )
         with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size <= limit_bytes:
-                raw = file.read(limit_bytes + 1)  # it may have grown, or be of no fixed size
-                size = max(size, len(raw))
+            # Never more than the limit: it may grow meanwhile, or state no size at all.
+            raw = file.read(limit_bytes + 1)
+            size = max(os.fstat(file.fileno()).st_size, len(raw))
     except (OSError, ValueError) as error:
         raise _unreadable(path, name, error) from None
     if size > limit_bytes:
@@ -255,6 +254,7 @@ def load_yaml(
 
     name = _shown(os.fspath(path))
     data, positions = parse_yaml(read_text(path, limits), name, limits)
+    positions.directory = os.path.dirname(os.fspath(path))
     if not isinstance(data, dict):
         kind = "nothing but comments" if data is None else f"a {type(data).__name__} at the top"
         raise SyntaxProblem(

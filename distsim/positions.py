@@ -14,10 +14,13 @@ class Positions:
     ----------
     file : str
         Name for messages; empty for data that came from no file.
+    directory : str
+        Where the file is: paths in it are seen from there.
     """
 
-    def __init__(self, file: str = "") -> None:
+    def __init__(self, file: str = "", directory: str = "") -> None:
         self.file = file
+        self.directory = directory
         self._values: dict[Path, tuple[int, int]] = {}
         self._keys: dict[Path, tuple[int, int]] = {}
         self._overrides: dict[Path, Place] = {}
@@ -37,7 +40,7 @@ class Positions:
 
     def copy(self) -> Positions:
         """Return a copy whose overrides are its own."""
-        other = Positions(self.file)
+        other = Positions(self.file, self.directory)
         other._values, other._keys = self._values, self._keys
         other._overrides = dict(self._overrides)
         return other
@@ -50,16 +53,16 @@ class Positions:
         key : bool
             The place of the key itself instead of its value's.
         """
-        for n in range(len(path), -1, -1):
-            part = path[:n]
-            if part in self._overrides:
-                return self._overrides[part]
-            # A value that is missing or refused as a whole is looked for at its block's key.
-            found = self._values.get(part)
-            if n < len(path) or key:
-                found = self._keys.get(part, found)
+        prefixes = [path[:n] for n in range(len(path), -1, -1)]
+        for prefix in prefixes:
+            if prefix in self._overrides:
+                return self._overrides[prefix]
+        for prefix in prefixes:
+            # A value that is not there is looked for at the key of its block.
+            at_key = key or prefix != path
+            found = self._keys.get(prefix) if at_key else None
+            found = found or self._values.get(prefix)
             if found is not None:
-                # A change below an ancestor does not hide the file: the block stands there.
                 return Place(self.file, *found)
         return Place(self.file) if self.file else None
 

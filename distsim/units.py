@@ -128,9 +128,7 @@ def _missing(text: object, dimension: str, path: tuple[str | int, ...]) -> Value
     )
 
 
-def _bad_unit(
-    text: object, unit: str, dimension: str, path: tuple[str | int, ...]
-) -> ValueProblem:
+def _bad_unit(text: object, unit: str, dimension: str, path: tuple[str | int, ...]) -> ValueProblem:
     other = next((name for name, units in UNITS.items() if unit in units), None)
     rule = _EXAMPLES[dimension]
     if other is not None:

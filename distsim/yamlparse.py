@@ -56,6 +56,8 @@ def parse_yaml(text: str, file: str, limits: Limits = LIMITS) -> tuple[Any, Posi
         return reader.document(), reader.positions
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        if mark and "nesting" in (error.problem or ""):  # libyaml's own limit comes first
+            raise reader.too_deep((mark.line + 1, mark.column + 1)) from None
         raise _syntax(text, file, error, mark.line if mark else -1, mark) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) if isinstance(error.position, int) else -1
@@ -78,9 +80,8 @@ def _syntax(text: str, file: str, error: yaml.YAMLError, line: int, mark: Any) -
         context += f" begun on line {begun.line + 1}"
     lines = text.rstrip().split("\n")
     line = min(line, len(lines) - 1)  # the end of the text may be given as a line after the last
-    too_deep = "nesting" in problem
     return SyntaxProblem(
-        "DS112" if too_deep else "DS110",
+        "DS110",
         f"not YAML: {problem}{context and ', '}{context}",
         value=lines[line][:200] if line >= 0 else None,
         rule="YAML 1.2: key: value, with brackets and quotes closed",
@@ -133,7 +134,7 @@ class _Reader:
         self.positions.add(path, at, key)
         self._count(1, at, path)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor, at, path, depth)
+            return self._alias(event.anchor or "", at, path, depth)
         if event.tag is not None:
             raise self._problem(
                 "DS116",
@@ -280,15 +281,18 @@ class _Reader:
     def _reach(self, depth: int, at: tuple[int, int], path: Path) -> None:
         self._reached = max(self._reached, depth)
         if depth > self._limits.depth:
-            raise self._problem(
-                "DS112",
-                f"nested deeper than {self._limits.depth}",
-                at,
-                path[:3],
-                value=depth,
-                rule=f"at most {self._limits.depth} collections within each other",
-                fix="close the brackets, or flatten the file",
-            )
+            raise self.too_deep(at, path[:3])
+
+    def too_deep(self, at: tuple[int, int], path: Path = ()) -> SyntaxProblem:
+        """Return the error of a text that nests too deep."""
+        return self._problem(
+            "DS112",
+            f"nested deeper than {self._limits.depth}",
+            at,
+            path,
+            rule=f"at most {self._limits.depth} collections within each other",
+            fix="close the brackets, or flatten the file",
+        )
 
     def _problem(
         self,
@@ -302,9 +306,7 @@ class _Reader:
         fix: str,
     ) -> SyntaxProblem:
         place = Place(self._file, *at)
-        return SyntaxProblem(
-            code, message, path=path, value=value, rule=rule, fix=fix, place=place
-        )
+        return SyntaxProblem(code, message, path=path, value=value, rule=rule, fix=fix, place=place)
 
 
 def _mark(event: Any) -> tuple[int, int]:

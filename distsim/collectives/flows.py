@@ -69,13 +69,18 @@ def flows(
     channel: npt.ArrayLike,
 ) -> Pattern:
     """Return a read-only `Pattern`; scalars spread over all flows."""
-    source = np.ravel(src).astype(np.int32)
-    arrays = [source, np.ravel(dst).astype(np.int32)]
-    for values, dtype in ((fraction, np.float64), (latency_hops, np.float64), (channel, np.int16)):
-        arrays.append(np.broadcast_to(np.ravel(values), source.shape).astype(dtype))
-    for array in arrays:
-        array.flags.writeable = False
-    return Pattern(n, arrays[0], arrays[1], arrays[2], arrays[3], arrays[4])
+    source, target = np.ravel(src).astype(np.int32), np.ravel(dst).astype(np.int32)
+    pattern = Pattern(
+        n,
+        source,
+        target,
+        np.broadcast_to(np.ravel(fraction), source.shape).astype(np.float64),
+        np.broadcast_to(np.ravel(latency_hops), source.shape).astype(np.float64),
+        np.broadcast_to(np.ravel(channel), source.shape).astype(np.int16),
+    )
+    for name in ("src", "dst", "fraction", "latency_hops", "channel"):
+        getattr(pattern, name).flags.writeable = False
+    return pattern
 
 
 def no_flows(n: int) -> Pattern:

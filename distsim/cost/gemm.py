@@ -33,7 +33,6 @@ MIN_SPLIT_K = 512
 PARTIAL_SUM_BYTES = 8.0
 
 
-@lru_cache(maxsize=65536)
 def gemm_s(work: Work, device: Device, dtype: str) -> float:
     """Seconds of one (batched) matrix product on one device, launch excluded.
 
@@ -45,9 +44,20 @@ def gemm_s(work: Work, device: Device, dtype: str) -> float:
     dtype : str
         Key of `Device.peak_flop_per_s`.
     """
-    peak = device.peak_flop_per_s[dtype] * device.gemm_efficiency
-    bandwidth = device.memory_bandwidth_bytes_per_s * device.memory_efficiency
-    memory_s = work.moved_bytes / bandwidth
+    return _gemm_s(
+        work,
+        device.peak_flop_per_s[dtype] * device.gemm_efficiency,
+        device.memory_bandwidth_bytes_per_s * device.memory_efficiency,
+        device.sm_count,
+        device.gemm_fill_k,
+    )
+
+
+@lru_cache(maxsize=65536)
+def _gemm_s(
+    work: Work, flop_per_s: float, bytes_per_s: float, sm_count: int, fill_k: float
+) -> float:
+    memory_s = work.moved_bytes / bytes_per_s
     best = float("inf")
     for rows, columns, rate in TILES:
         tiles = work.batch * ceil(work.m / rows) * ceil(work.n / columns)
@@ -55,9 +65,9 @@ def gemm_s(work: Work, device: Device, dtype: str) -> float:
         for split in SPLITS:
             if split > 1 and work.k / split < MIN_SPLIT_K:
                 break
-            waves = ceil(tiles * split / device.sm_count)
-            inner = work.k / split + device.gemm_fill_k
-            compute_s = waves * tile_flop_per_k * inner * device.sm_count / (peak * rate)
+            waves = ceil(tiles * split / sm_count)
+            inner = work.k / split + fill_k
+            compute_s = waves * tile_flop_per_k * inner * sm_count / (flop_per_s * rate)
             sums = split * PARTIAL_SUM_BYTES * work.batch * work.m * work.n if split > 1 else 0.0
-            best = min(best, max(compute_s, memory_s + sums / bandwidth))
+            best = min(best, max(compute_s, memory_s + sums / bytes_per_s))
     return best

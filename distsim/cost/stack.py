@@ -51,7 +51,9 @@ def _data() -> Any:
 @lru_cache(maxsize=1)
 def stack_names() -> tuple[str, ...]:
     """Return the names of the shipped stacks."""
-    return tuple(sorted(p.name[: -len(".yaml")] for p in _data().iterdir() if p.name.endswith(".yaml")))
+    return tuple(
+        sorted(p.name[: -len(".yaml")] for p in _data().iterdir() if p.name.endswith(".yaml"))
+    )
 
 
 def _switches(kind: type, block: Mapping[str, Any], path: tuple[str | int, ...]) -> dict[str, bool]:
@@ -96,7 +98,9 @@ def _shipped(name: str) -> Stack:
     )
 
 
-def load_stack(value: str | Mapping[str, Any], *, path: tuple[str | int, ...] = ("stack",)) -> Stack:
+def load_stack(
+    value: str | Mapping[str, Any], *, path: tuple[str | int, ...] = ("stack",)
+) -> Stack:
     """Return a stack by name, or one with some switches changed.
 
     Parameters
@@ -141,7 +145,9 @@ def load_stack(value: str | Mapping[str, Any], *, path: tuple[str | int, ...] = 
                 rule="switches by name", fix="write key: true or key: false",
             )  # fmt: skip
         switches = _switches(kind, given, (*path, key))
-        parts[key] = kind(**{f.name: switches.get(f.name, getattr(current, f.name)) for f in fields(kind)})
+        parts[key] = kind(
+            **{f.name: switches.get(f.name, getattr(current, f.name)) for f in fields(kind)}
+        )
     return Stack(
         base.name,
         base.description,

@@ -8,6 +8,8 @@ device with a contention factor run at rate 1 / (1 + factor) while a transfer mo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import simpy
 
@@ -83,7 +85,7 @@ class Simulation:
         else:
             self.env.timeout(self._work[task], task).callbacks.append(self._compute_done)
 
-    def _compute_done(self, event: simpy.Event) -> None:
+    def _compute_done(self, event: Any) -> None:
         self._finish(event.value)
 
     def _finish(self, task: int) -> None:
@@ -95,7 +97,7 @@ class Simulation:
             if not waiting[after]:
                 self._begin(after)
 
-    def _latency_over(self, event: simpy.Event) -> None:
+    def _latency_over(self, event: Any) -> None:
         self._enter(event.value)
 
     def _enter(self, task: int) -> None:
@@ -140,7 +142,7 @@ class Simulation:
         kernel.version += 1
         self._time_kernel(device, kernel)
 
-    def _kernel_done(self, event: simpy.Event) -> None:
+    def _kernel_done(self, event: Any) -> None:
         device, kernel, version = event.value
         if version == kernel.version:
             del self._kernels[device][kernel.task]

@@ -85,15 +85,15 @@ def is_valid(graph: OpGraph, run: Run) -> bool:
     )
 
 
-def _rows_hold(
-    graph: OpGraph, moving: Ints, begin: Floats, end: Floats, slack: float
-) -> bool:
+def _rows_hold(graph: OpGraph, moving: Ints, begin: Floats, end: Floats, slack: float) -> bool:
     types = graph.transfer[moving]
     fluid = graph.fluid_s()
     entries = np.diff(graph.demand_ptr)
     entry_type = np.repeat(np.arange(graph.n_types), entries)
     with np.errstate(divide="ignore", invalid="ignore"):
-        share = graph.demand_bytes / graph.capacity_bytes_per_s[graph.demand_row] / fluid[entry_type]
+        share = (
+            graph.demand_bytes / graph.capacity_bytes_per_s[graph.demand_row] / fluid[entry_type]
+        )
     users = np.zeros(len(graph.capacity_bytes_per_s), dtype=np.int64)
     np.add.at(users, graph.demand_row, 1)
     streams = _streams_of_types(graph, moving)
@@ -126,7 +126,7 @@ def _streams_of_types(graph: OpGraph, moving: Ints) -> npt.NDArray[np.bool_]:
     high = np.full(graph.n_types, -1)
     np.minimum.at(low, graph.transfer[moving], graph.stream[moving])
     np.maximum.at(high, graph.transfer[moving], graph.stream[moving])
-    return low == high
+    return np.asarray(low == high)
 
 
 def _kernels_apart(

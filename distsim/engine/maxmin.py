@@ -41,7 +41,9 @@ def solve_few(demands: Sequence[Demand], capacity: Sequence[float]) -> list[floa
             for row, b in demands[o]:
                 slope[row] += b / weight[o]
         level = min(left[row] / s for row, s in slope.items() if s > 0)
-        full = {row for row, s in slope.items() if s > 0 and left[row] / s <= level * (1 + LEVEL_TOL)}
+        full = {
+            row for row, s in slope.items() if s > 0 and left[row] / s <= level * (1 + LEVEL_TOL)
+        }
         frozen = [o for o in sorted(active) if any(row in full for row, _ in demands[o])]
         for o in frozen:
             rates[o] = level / weight[o]
@@ -79,9 +81,7 @@ def solve_many(transfer: Ints, row: Ints, demand: Floats, capacity: Floats) -> F
         frozen &= active
         rates[frozen] = lowest / weight[frozen]
         active &= ~frozen
-        taken = np.bincount(
-            row, weights=demand * (rates * frozen)[transfer], minlength=len(left)
-        )
+        taken = np.bincount(row, weights=demand * (rates * frozen)[transfer], minlength=len(left))
         left = np.maximum(left - taken, 0.0)
     return rates
 

@@ -26,7 +26,9 @@ class Header:
 
 def read_header(block: Block, name: str) -> Header:
     """Return the keys that every kind has; only ``device`` must be there."""
-    return Header(name, block.text("description", ""), block.text("source", ""), block.text("device"))
+    return Header(
+        name, block.text("description", ""), block.text("source", ""), block.text("device")
+    )
 
 
 def read_class(block: Block, name: str, bandwidth_bytes_per_s: float | None = None) -> LinkClass:

@@ -249,9 +249,7 @@ def assemble(
         [(c.bandwidth_bytes_per_s, c.capacity_bytes_per_s, c.latency_s) for c in classes]
     ).reshape(-1, 3)
     numbers = [np.ascontiguousarray(column[of_link]) for column in table.T]
-    for array in (of_device, of_link, *numbers):
-        array.flags.writeable = False
-    return Topology(
+    topology = Topology(
         name=name,
         kind=kind,
         description=description,
@@ -267,6 +265,16 @@ def assemble(
         latency_s=numbers[2],
         router=router,
     )
+    of_each = (
+        "node_of",
+        "link_class",
+        "bandwidth_bytes_per_s",
+        "capacity_bytes_per_s",
+        "latency_s",
+    )
+    for array in of_each:
+        getattr(topology, array).flags.writeable = False
+    return topology
 
 
 def pack(hops: Ints, forms: Sequence[tuple[npt.NDArray[np.bool_], Sequence[Ints]]]) -> Routes:

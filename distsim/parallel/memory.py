@@ -100,7 +100,9 @@ def stage_memory(
     if plan.zero_stage == 3 and data.size > 1:
         buffers += (1 + data.prefetch) * largest * numerics.gather_bytes
     if plan.zero_stage >= 2 and data.size > 1:
-        bucket = min(max(data.bucket_bytes, largest * data.reduce_bytes), parameters * data.reduce_bytes)
+        bucket = min(
+            max(data.bucket_bytes, largest * data.reduce_bytes), parameters * data.reduce_bytes
+        )
         buffers += bucket
     return StageMemory(
         weights_bytes=parameters * numerics.weight_bytes / weights,

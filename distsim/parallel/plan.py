@@ -55,14 +55,12 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, derived ones included."""
-        return {name: getattr(self, name) for name in self.__slots__ if name != "layers_per_chunk"} | {
-            "layers_per_chunk": [list(stage) for stage in self.layers_per_chunk]
-        }
+        return {
+            name: getattr(self, name) for name in self.__slots__ if name != "layers_per_chunk"
+        } | {"layers_per_chunk": [list(stage) for stage in self.layers_per_chunk]}
 
 
-def resolve_mesh(
-    devices: int, tp: int, pp: int, cp: int, dp: int | None
-) -> int:
+def resolve_mesh(devices: int, tp: int, pp: int, cp: int, dp: int | None) -> int:
     """Return dp, or say why the plan does not multiply out.
 
     Raises
@@ -108,7 +106,8 @@ def resolve_microbatches(global_size: int, micro_size: int, dp: int) -> int:
         near = max(1, round(global_size / each)) * each
         raise PlanError(
             "DS303",
-            f"global_size({global_size}) is not a multiple of micro_size({micro_size}) * dp({dp}) = {each}",
+            f"global_size({global_size}) is not a multiple of "
+            f"micro_size({micro_size}) * dp({dp}) = {each}",
             path=("batch", "global_size"),
             value=global_size,
             rule="global_size = microbatches * micro_size * dp with a whole number >= 1",
@@ -144,12 +143,14 @@ def divide_layers(
     if rest or each == 0:
         raise PlanError(
             "DS304",
-            f"{layers} layers do not divide into pp({pp}) * virtual_stages({virtual_stages}) = {pp * virtual_stages} chunks",
+            f"{layers} layers do not divide into pp({pp}) * virtual_stages({virtual_stages}) = "
+            f"{pp * virtual_stages} chunks",
             path=("plan", "virtual_stages" if virtual_stages > 1 else "pp"),
             value=pp * virtual_stages,
             rule="every model chunk has the same whole number of layers, unless layers_per_stage, "
             "first_stage_layers or last_stage_layers says otherwise",
-            fix=f"choose pp * virtual_stages among the divisors of {layers}, or set layers_per_stage",
+            fix=f"choose pp * virtual_stages among the divisors of {layers}, "
+            "or set layers_per_stage",
         )
     return ((each,) * virtual_stages,) * pp
 
@@ -196,7 +197,8 @@ def _uneven_ends(
     if pp < 2 or rest < 0 or (middle == 0) != (rest == 0) or (middle and rest % middle):
         raise PlanError(
             "DS304",
-            f"first_stage_layers={first}, last_stage_layers={last} leave {rest} layers for {middle} stages",
+            f"first_stage_layers={first}, last_stage_layers={last} "
+            f"leave {rest} layers for {middle} stages",
             path=("plan", "first_stage_layers" if first is not None else "last_stage_layers"),
             value=first if first is not None else last,
             rule="the stages between share the remaining layers evenly (pp >= 2)",

@@ -69,7 +69,7 @@ def layer_unit(
 def _splice(
     tensor: TensorParallel, ops: Sequence[Op], again: tuple[Step, ...], recompute: str
 ) -> tuple[Step, ...]:
-    """Put the repeated steps where they run: core attention before its gradient, all at once first."""
+    """Put repeated steps where they run: core attention before its gradient, layers first."""
     steps: list[Step] = list(again) if recompute == "full" else []
     pending = again if recompute == "selective" else ()
     for op in reversed(ops):

@@ -72,7 +72,7 @@ def breakdown(program: Program, run: Run) -> tuple[Breakdown, list[dict[str, flo
     parts["compute_s"] += np.bincount(own, weights=kernels * ~updating, minlength=classes)
     parts["optimizer_s"] += np.bincount(own, weights=kernels * updating, minlength=classes)
     parts["data_s"] += _after_update(program, run)
-    parts["bubble_s"] = step_s - sum(parts.values())
+    parts["bubble_s"] = step_s - np.sum(list(parts.values()), axis=0)
     each = [{k: float(v[c]) for k, v in parts.items()} for c in range(classes)]
     weight = program.network.fold.count / program.network.fold.count.sum()
     return Breakdown(**{k: float(v @ weight) for k, v in parts.items()}), each
@@ -82,7 +82,9 @@ def _previous_end(tasks: npt.NDArray[np.int64], owner: npt.NDArray[np.int32], ru
     """Return for each busy task the end of the one before it on the same class (0 for the first)."""
     ends = run.end_s[tasks]
     before = np.concatenate([[0.0], ends[:-1]])
-    first = np.concatenate([[True], np.diff(owner[tasks]) != 0]) if len(tasks) else np.zeros(0, bool)
+    first = (
+        np.concatenate([[True], np.diff(owner[tasks]) != 0]) if len(tasks) else np.zeros(0, bool)
+    )
     return np.where(first, 0.0, before)
 
 
@@ -103,7 +105,7 @@ def _waits(
         run.start_s[source], gap_from[at]
     )
     overlap = np.maximum(overlap, 0.0)
-    out = {
+    out: dict[TaskKind, Floats] = {
         kind: np.bincount(at, weights=overlap * (graph.kind[source] == kind), minlength=len(tasks))
         for kind in _WAITS
     }

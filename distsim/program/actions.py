@@ -14,7 +14,7 @@ from distsim.parallel.step import Step
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
 from distsim.program.opgraph import TaskKind
-from distsim.program.pattern import Pattern, pattern, pieces
+from distsim.program.pattern import Entry, Pattern, pattern, pieces
 from distsim.program.segment import Cost, Pricer
 from distsim.schedule import BACKWARD, FORWARD, Actions
 
@@ -125,17 +125,21 @@ class ClassActions:
         )
 
     def _order(
-        self, emitter: Emitter, flat: list, entry: Ints, first: int, total: int  # type: ignore[type-arg]
+        self, emitter: Emitter, flat: list[Entry], entry: Ints, first: int, total: int
     ) -> None:
         tasks = first + np.arange(total)
         for column in range(max(len(e.after) for e in flat)):
-            back = np.asarray([e.after[column] if column < len(e.after) else 0 for e in flat])[entry]
+            back = np.asarray([e.after[column] if column < len(e.after) else 0 for e in flat])[
+                entry
+            ]
             before = tasks + back
             keep = (back < 0) & (before >= first)
             emitter.edges(before[keep], tasks[keep])
 
 
-def _hooked(order: Actions, data: DataParallel) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _hooked(
+    order: Actions, data: DataParallel
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Say for each action whether it waits for parameters and whether its gradients leave."""
     forward, count = order.kind == FORWARD, len(order.kind)
     gather, reduce = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
@@ -200,7 +204,9 @@ def lay_out(
         if key not in known:
             known[key] = len(patterns)
             name = f"{'FB'[kind]} stage {stage}" + (f" chunk {chunk}" if len(chunks) > 1 else "")
-            cuts = pieces(chunks[chunk], data, forward=kind == FORWARD, gather=key[2], reduce=key[3])
+            cuts = pieces(
+                chunks[chunk], data, forward=kind == FORWARD, gather=key[2], reduce=key[3]
+            )
             entries = pattern(name, cuts, pricer, expand=expand, cost_of=cost_of)
             patterns.append(entries)
             labels.append(np.asarray([emitter.name(e.label) for e in entries], dtype=np.int64))

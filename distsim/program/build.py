@@ -89,7 +89,7 @@ def plan_actions(plan: Plan) -> list[Actions]:
 def stage_hops(plan: Plan) -> list[tuple[int, int]]:
     """Return the stages between which activations pass, in the forward direction."""
     hops = [(s, s + 1) for s in range(plan.pp - 1)]
-    return hops + [(plan.pp - 1, 0)] if plan.virtual_stages > 1 else hops
+    return [*hops, (plan.pp - 1, 0)] if plan.virtual_stages > 1 else hops
 
 
 def _network(inputs: Inputs, *, fold_enabled: bool) -> Network:
@@ -178,7 +178,9 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
     if plan.pp > 1:
         pipeline_sends(emitter, network, programs, plan, inputs.boundary_bytes, stage_hops(plan))
     ready = reductions_and_gathers(emitter, network, programs, data)
-    finish(emitter, network, programs, inputs.update, data, ready, inputs.device, inputs.dtype, costs)
+    finish(
+        emitter, network, programs, inputs.update, data, ready, inputs.device, inputs.dtype, costs
+    )
     factors = np.full(len(programs), inputs.device.contention_factor)
     costs += [Cost()] * (len(emitter.names) - len(costs))
     graph = emitter.graph(network.frozen(), network.fold.capacity_bytes_per_s, factors)

@@ -11,7 +11,7 @@ from distsim.collectives.algorithms import pattern
 from distsim.hardware.topology import Topology
 from distsim.parallel.mesh import Mesh
 from distsim.program.fold import Fold, fold
-from distsim.program.traffic import Traffic, compile_traffic, local_size
+from distsim.program.traffic import Traffic, compile_traffic, local_size, never_binding
 
 Ints = npt.NDArray[np.int64]
 
@@ -85,7 +85,9 @@ class Network:
     families: dict[str, Traffic]
     _types: dict[tuple[str, int, float, float], int] = field(default_factory=dict)
 
-    def best(self, axis: str, group: int, collective: str, size_bytes: float) -> tuple[str, int, float]:
+    def best(
+        self, axis: str, group: int, collective: str, size_bytes: float
+    ) -> tuple[str, int, float]:
         """Return (family, type, times) of the fastest algorithm for a collective.
 
         Raises
@@ -131,7 +133,9 @@ class Network:
         used = [f.entry_link for n, f in self.families.items() if n.split("/")[0] in axes]
         return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
 
-    def frozen(self) -> tuple[Ints, Ints, npt.NDArray[np.float64], npt.NDArray[np.float64], list[Ints]]:
+    def frozen(
+        self,
+    ) -> tuple[Ints, Ints, npt.NDArray[np.float64], npt.NDArray[np.float64], list[Ints]]:
         """Return (ptr, row, bytes, latency_s, device classes) of all registered types."""
         rows, sizes, latency, devices, ptr = [], [], [], [], [0]
         for name, kind, size_bytes, times in self._types:
@@ -146,7 +150,9 @@ class Network:
             sizes.append(table.fraction[span] * (size_bytes * times))
             latency.append(float(table.latency_s[kind]) * times)
             members = self.families[name].ranks[int(table.example[kind])]
-            devices.append(np.unique(self.fold.class_of[members]))
+            # A send occupies too few multiprocessors to slow kernels down.
+            slows = not self.families[name].ordered
+            devices.append(np.unique(self.fold.class_of[members[: len(members) * slows]]))
             ptr.append(ptr[-1] + span.stop - span.start)
         return (
             np.asarray(ptr, dtype=np.int64),
@@ -176,9 +182,21 @@ def build_network(
                 if name in families or not _useful(algorithm, groups.ranks.shape[1]):
                     continue
                 families[name] = compile_traffic(
-                    name, groups.ranks, groups.role, base, algorithm, device_of, topology, local=local
+                    name,
+                    groups.ranks,
+                    groups.role,
+                    base,
+                    algorithm,
+                    device_of,
+                    topology,
+                    local=local,
                 )
-    folded = fold(roles, list(families.values()), topology.capacity_bytes_per_s, enabled=fold_enabled)
+    if families:
+        dropped = never_binding(families.values(), topology.capacity_bytes_per_s)
+        families = {name: family.without(dropped) for name, family in families.items()}
+    folded = fold(
+        roles, list(families.values()), topology.capacity_bytes_per_s, enabled=fold_enabled
+    )
     return Network({g.name: g for g in all_groups}, folded, families)
 
 
@@ -187,4 +205,12 @@ def _useful(algorithm: str, members: int) -> bool:
     return algorithm != "tree" or members > 2
 
 
-__all__ = ["ALGORITHMS", "Groups", "Network", "build_network", "collective_groups", "pattern", "send_groups"]
+__all__ = [
+    "ALGORITHMS",
+    "Groups",
+    "Network",
+    "build_network",
+    "collective_groups",
+    "pattern",
+    "send_groups",
+]

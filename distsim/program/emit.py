@@ -10,7 +10,7 @@ import numpy.typing as npt
 from distsim.program.opgraph import OpGraph
 
 Ints = npt.NDArray[np.int64]
-Value = int | float | Ints | npt.NDArray[np.float64]
+Value = int | float | npt.NDArray[Any]
 
 _FIELDS = {
     "stream": np.int32,

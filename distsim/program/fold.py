@@ -91,7 +91,7 @@ def _mix(x: Hash) -> Hash:
 
 
 def _bits(x: Floats) -> Hash:
-    """Return the bits of positive floats, rounded to 40 bits so that rounding errors do not count."""
+    """Return the bits of positive floats, less the last 12, where rounding errors stand."""
     bits = np.ascontiguousarray(x, dtype=np.float64).view(np.uint64)
     return (bits + np.uint64(1 << 11)) & np.uint64(0xFFFFFFFFFFFFF000)
 
@@ -175,7 +175,8 @@ def fold(roles: Ints, families: list[Traffic], capacity: Floats, *, enabled: boo
         values.append(family.entry_fraction[keep])
     key = np.concatenate(keys) if keys else np.zeros(0, dtype=np.int64)
     unique, inverse = np.unique(key, return_inverse=True)
-    total = np.bincount(inverse.reshape(-1), weights=np.concatenate(values) if values else None)
+    sizes = np.concatenate(values) if values else np.zeros(0)
+    total: Floats = np.bincount(inverse.reshape(-1), weights=sizes)
     kind, row = unique // rows, unique % rows
     kind, row, total, row_link = _merge_rows(kind, row, total, capacity, link_first)
     tables = {}

@@ -45,9 +45,7 @@ def pipeline_sends(
             source, target = _pairs(program, peer, kind, shift)
             if not len(source):
                 continue
-            transfer = network.transfer(
-                direction, int(of_rank[program.rank]), "send", size_bytes
-            )
+            transfer = network.transfer(direction, int(of_rank[program.rank]), "send", size_bytes)
             order = np.argsort(source, kind="stable")
             source, target = source[order], target[order]
             _send(emitter, program, direction, transfer, source, target, plan.overlap_p2p)
@@ -129,9 +127,7 @@ def data_groups(network: Network) -> list[tuple[Ints, int]]:
     return [(np.unique(network.fold.class_of[ranks[g]]), int(g)) for g in table.example]
 
 
-def _sized(
-    network: Network, group: int, collective: str, sizes: npt.NDArray[np.float64]
-) -> Ints:
+def _sized(network: Network, group: int, collective: str, sizes: npt.NDArray[np.float64]) -> Ints:
     distinct, inverse = np.unique(sizes, return_inverse=True)
     types = [network.transfer("data", group, collective, float(s)) for s in distinct]
     return np.asarray(types)[inverse.reshape(-1)]

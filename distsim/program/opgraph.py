@@ -56,7 +56,7 @@ class OpGraph:
     contention_factor : float64[classes]
         Kernels on a device take 1 + factor times as long while a transfer moves bytes there.
     transfer_ptr, transfer_device : int64[types + 1], int32[...]
-        Classes of devices that take part in each transfer type (CSR).
+        Classes of devices whose kernels each transfer type slows down (CSR).
     segment, microbatch, stage : int32[n]
         Labels for reports (-1: none); `segment` points into `names`.
     names : tuple of str

@@ -77,10 +77,8 @@ def pieces(
     """
     units = chunk.units if forward else chunk.units[::-1]
     received = chunk.receives_forward if forward else chunk.receives_backward
-    if gather or reduce:
-        groups = data.buckets(units)
-    else:
-        groups = [list(range(len(units)))] if units else []
+    whole = [list(range(len(units)))] if units else []
+    groups = data.buckets(units) if gather or reduce else whole
     out = []
     for index, group in enumerate(groups):
         members = [units[i] for i in group]
@@ -107,7 +105,9 @@ def pattern(
     """Turn pieces into entries, one each, or one for each step if `expand`."""
     out: Pattern = []
     for piece in cuts:
-        entries = _expanded(label, piece, pricer) if expand else [Entry(label, cost_of(piece.steps))]
+        entries = (
+            _expanded(label, piece, pricer) if expand else [Entry(label, cost_of(piece.steps))]
+        )
         entries[0].gather_bytes = piece.gather_bytes
         entries[-1].reduce_bytes = piece.reduce_bytes
         out += entries

@@ -60,7 +60,15 @@ def finish(
 ) -> None:
     """Add everything after the last backward."""
     if data.reduce == "end":
-        _data_collective(emitter, network, programs, ready, data.collective, data.reduce_bytes, "reduce gradients")
+        _data_collective(
+            emitter,
+            network,
+            programs,
+            ready,
+            data.collective,
+            data.reduce_bytes,
+            "reduce gradients",
+        )
     if update.tied_bytes:
         _tied(emitter, network, programs, update.tied_bytes, ready)
     if update.synchronized and (len(programs) > 1 or network.fold.count.sum() > 1):
@@ -92,7 +100,9 @@ def finish(
         emitter.edges(ready[program.index], task)
         ready[program.index] = np.asarray([task])
     if data.gather == "end":
-        _data_collective(emitter, network, programs, ready, "all_gather", data.gather_bytes, "gather parameters")
+        _data_collective(
+            emitter, network, programs, ready, "all_gather", data.gather_bytes, "gather parameters"
+        )
 
 
 def _data_collective(

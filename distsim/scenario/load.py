@@ -70,7 +70,7 @@ def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     checked: dict[str, Any] = plain(changes)
     positions = scenario.positions.copy()
     for path, value in _leaves(checked, ()):
-        positions.override(path, Place(f"with_({'.'.join(path)}={show(value)})"))
+        positions.override(path, Place(f"with_({'.'.join(map(str, path))}={show(value)})"))
     return _build(merge(scenario.to_dict(), checked), positions)
 
 

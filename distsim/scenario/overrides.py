@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distsim.errors import DistsimError, Place, UsageError, show
-from distsim.positions import Positions
+from distsim.positions import Path, Positions
 from distsim.scenario.plain import plain
 from distsim.yamlparse import parse_yaml
 
@@ -34,11 +34,11 @@ def apply(
     """
     copy: dict[str, Any] = plain(data)
     for assignment in assignments:
-        place = Place(f"--set {assignment if len(assignment) <= 80 else assignment[:77] + '...'}")
+        place = Place(f"--set {show(assignment)[1:-1]}")
         keys, value = _split(assignment, place)
-        _assign(copy, keys, value, place)
+        changed = _assign(copy, keys, value, place)
         if positions is not None:
-            positions.override(tuple(keys), place)
+            positions.override(changed, place)
     return copy
 
 
@@ -58,18 +58,19 @@ def _split(assignment: str, place: Place) -> tuple[list[str], Any]:
         # Errors in the value are placed at the assignment, not at a line of it.
         value, _ = parse_yaml(text, place.file)
     except DistsimError as error:
-        error.place = place
-        error.path = tuple(keys)
+        error.place, error.path = place, tuple(keys)
         raise
     return keys, value
 
 
-def _assign(data: dict[str, Any], keys: list[str], value: Any, place: Place) -> None:
-    block = data
+def _assign(data: dict[str, Any], keys: list[str], value: Any, place: Place) -> Path:
+    """Set a value and return the path of what is new: the value, or a block made for it."""
+    block, changed = data, tuple(keys)
     for n, key in enumerate(keys[:-1], 1):
-        inner = block.setdefault(key, {})
+        inner = block.get(key)
         if inner is None:
             inner = block[key] = {}
+            changed = min(changed, tuple(keys[:n]))
         if not isinstance(inner, dict):
             raise UsageError(
                 "DS621",
@@ -77,8 +78,9 @@ def _assign(data: dict[str, Any], keys: list[str], value: Any, place: Place) -> 
                 path=tuple(keys[:n]),
                 value=inner,
                 rule="a dotted key descends through mappings",
-                fix=f"set all of it: {'.'.join(keys[:n])}=...",
+                fix=f"set all of it: {'.'.join(keys[:n])}='{{{keys[n]}: ...}}'",
                 place=place,
             )
         block = inner
     block[keys[-1]] = value
+    return changed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from math import isfinite
+from numbers import Integral
 from typing import Any
 
 from distsim.errors import ValueProblem, show
@@ -42,8 +42,8 @@ def plain(value: object, path: Path = ()) -> Any:
         if isinstance(value, Mapping):
             return {_key(k, path): plain(v, (*path, str(k))) for k, v in value.items()}
         return [plain(v, (*path, i)) for i, v in enumerate(value)]
-    if hasattr(value, "__index__"):
-        return operator.index(value)
+    if isinstance(value, Integral):
+        return int(value)
     raise _refused(value, path, f"{show(value)} is {type(value).__name__}")
 
 
@@ -69,6 +69,7 @@ def merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, Mapping)
-        merged[key] = merge(old, value) if both else value
+        if isinstance(old, dict) and isinstance(value, Mapping):
+            value = merge(old, value)
+        merged[key] = value
     return merged

@@ -54,6 +54,8 @@ _EXAMPLES: dict[Path, str] = {
     ("model",): "model: gpt3-175b",
     ("batch",): "batch: {global_size: 512}",
     ("batch", "global_size"): "global_size: 512",
+    ("precision", "compute"): "compute: bf16",
+    ("optimizer", "name"): "name: adam",
 }
 _EXPECTED = {
     "int_type": "a whole number",
@@ -74,9 +76,12 @@ _LIMITS = {
 
 
 def first_problem(error: ValidationError, positions: Positions) -> DistsimError:
-    """Return the first problem in the order of the file, which says how many others there are."""
+    """Return the first problem in the order of the file, which says how many others there are.
+
+    A missing key stands nowhere and comes last: a misspelt one explains it.
+    """
     found = [(_path(e), e) for e in error.errors(include_url=False)]
-    path, first = min(found, key=lambda item: positions.order(item[0]))
+    path, first = min(found, key=lambda f: (f[1]["type"] == "missing", positions.order(f[0])))
     problem = _problem(path, first)
     if len(found) > 1:
         others = len(found) - 1
@@ -108,7 +113,10 @@ def _problem(path: Path, error: Any) -> DistsimError:
         return _not_a_choice(path, value, context["expected"])
     if kind in _LIMITS:
         return _out_of_range(path, value, kind, context)
-    return _wrong_type(path, value, _EXPECTED.get(kind, error["msg"]))
+    expected = _EXPECTED.get(kind, error["msg"])
+    if error["loc"][-1] in (NAME, BLOCK):
+        expected = "a name or a block"
+    return _wrong_type(path, value, expected)
 
 
 def _keys(block: type[BaseModel]) -> list[str]:
@@ -173,16 +181,17 @@ def _not_a_choice(path: Path, value: object, expected: str) -> ValueProblem:
 def _out_of_range(path: Path, value: object, kind: str, context: Any) -> ValueProblem:
     words, key = _LIMITS[kind]
     limit, name = context[key], _name(path)
+    rule = f"{name} {words} {limit}"
     is_version = path == ("schema",)
     return ValueProblem(
         "DS203",
         f"{name} is {_written(value)}",
         path=path,
         value=value,
-        rule=f"{name} {words} {limit}",
+        rule=rule,
         fix="write schema: 1, the only version of the format; a newer file needs a newer distsim"
         if is_version
-        else f"choose a value within the limit, {limit}",
+        else f"change it so that {rule}",
     )
 
 
@@ -234,6 +243,6 @@ def _converted(value: object, expected: str) -> str:
             return f"write {value.strip()[:30]}, without quotes"
     if expected == "true or false" and str(value).lower() in ("true", "false", "1", "0"):
         return f"write {'true' if str(value).lower() in ('true', '1') else 'false'}"
-    if expected == "a text" and isinstance(value, int | float):
+    if expected in ("a text", "a name or a block") and isinstance(value, int | float):
         return f'write "{_written(value)}" in quotes, if that is meant'
     return f"write {expected}"

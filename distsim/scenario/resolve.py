@@ -29,7 +29,8 @@ from distsim.program.tail import Update
 from distsim.scenario.schema import OptimizerBlock, PrecisionBlock, Scenario
 from distsim.workload import transformer
 from distsim.workload.catalogue import model as load_model
-from distsim.workload.model import ModelSpec, from_mapping
+from distsim.workload.catalogue import model_from_block
+from distsim.workload.model import ModelSpec
 from distsim.workload.op import Numerics
 from distsim.workload.optimizer import (
     OPTIMIZERS,
@@ -123,7 +124,7 @@ def _resolve(scenario: Scenario) -> Case:
 def _model(block: Any) -> ModelSpec:
     if isinstance(block, str):
         return load_model(block, path=("model",))
-    return from_mapping(block, ("model",))
+    return model_from_block(block, ("model",))
 
 
 def _check_length(spec: ModelSpec, length: int) -> list[str]:
@@ -132,7 +133,8 @@ def _check_length(spec: ModelSpec, length: int) -> list[str]:
     if spec.positions == "learned":
         raise ValueProblem(
             "DS230",
-            f"sequence_length {length} is longer than the {spec.max_positions} positions of {spec.name}",
+            f"sequence_length {length} is longer than the {spec.max_positions} positions "
+            f"of {spec.name}",
             path=("batch", "sequence_length"),
             value=length,
             rule="learned positions end at max_positions",
@@ -240,7 +242,9 @@ def _padded(spec: ModelSpec, tp: int) -> tuple[ModelSpec, list[str]]:
     if tp == 1 or spec.vocab % unit == 0:
         return spec, []
     vocab = ceil(spec.vocab / unit) * unit
-    note = f"vocabulary padded from {spec.vocab} to {vocab}, a multiple of {VOCAB_MULTIPLE} * tp({tp})"
+    note = (
+        f"vocabulary padded from {spec.vocab} to {vocab}, a multiple of {VOCAB_MULTIPLE} * tp({tp})"
+    )
     return replace(spec, vocab=vocab), [note]
 
 

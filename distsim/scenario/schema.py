@@ -8,6 +8,7 @@ it is resolved.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -91,10 +92,11 @@ class Cluster(Block):
     )
     devices: Degree = Field(description="Number of devices that the job uses.")
     device: _Name | None = Field(
-        None, description="Device type to put in place of the topology's own."
+        default=None, description="Device type to put in place of the topology's own."
     )
     placement: Literal["packed"] = Field(
-        "packed", description="How ranks are laid on devices: consecutive ranks share a node."
+        default="packed",
+        description="How ranks are laid on devices: consecutive ranks share a node.",
     )
 
 
@@ -105,91 +107,104 @@ class Batch(Block):
         ge=1, le=MOST_SEQUENCES, description="Sequences in one step, over all replicas."
     )
     micro_size: int = Field(
-        1, ge=1, le=MOST_SEQUENCES, description="Sequences in one micro batch of one replica."
+        default=1,
+        ge=1,
+        le=MOST_SEQUENCES,
+        description="Sequences in one micro batch of one replica.",
     )
     sequence_length: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = Field(
-        None, description="Tokens of a sequence; by default the model's maximum."
+        default=None, description="Tokens of a sequence; by default the model's maximum."
     )
 
 
 class Plan(Block):
     """How ranks divide the work."""
 
-    tp: Degree = Field(1, description="Tensor-parallel degree.")
-    pp: Degree = Field(1, description="Pipeline-parallel degree (stages).")
-    cp: Degree = Field(1, description="Context-parallel degree.")
-    ep: Degree = Field(1, description="Expert-parallel degree.")
+    tp: Degree = Field(default=1, description="Tensor-parallel degree.")
+    pp: Degree = Field(default=1, description="Pipeline-parallel degree (stages).")
+    cp: Degree = Field(default=1, description="Context-parallel degree.")
+    ep: Degree = Field(default=1, description="Expert-parallel degree.")
     dp: Degree | None = Field(
-        None, description="Data-parallel degree; derived as devices / (tp * pp * cp), then checked."
+        default=None,
+        description="Data-parallel degree; derived as devices / (tp * pp * cp), then checked.",
     )
     schedule: Literal["gpipe", "1f1b", "interleaved"] | None = Field(
-        None, description="Pipeline schedule; interleaved where virtual_stages > 1, otherwise 1f1b."
+        default=None,
+        description="Pipeline schedule; interleaved where virtual_stages > 1, otherwise 1f1b.",
     )
     virtual_stages: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        1, description="Model chunks of each pipeline rank."
+        default=1, description="Model chunks of each pipeline rank."
     )
     zero_stage: Annotated[int, Field(ge=0, le=3)] = Field(
-        0, description="Sharded over dp: 1 optimizer states, 2 also gradients, 3 also parameters."
+        default=0,
+        description="Sharded over dp: 1 optimizer states, 2 also gradients, 3 also parameters.",
     )
     sequence_parallel: bool = Field(
-        False, description="Shard activations outside tensor-parallel regions over tp."
+        default=False, description="Shard activations outside tensor-parallel regions over tp."
     )
     recompute: Literal["none", "selective", "full"] = Field(
-        "none", description="Activations recomputed in the backward pass: none, attention, layers."
+        default="none",
+        description="Activations recomputed in the backward pass: none, attention, layers.",
     )
     overlap_grad_reduce: bool | None = Field(
-        None, description="Reduce gradients during the backward pass; the stack's default."
+        default=None, description="Reduce gradients during the backward pass; the stack's default."
     )
     overlap_param_gather: bool | None = Field(
-        None, description="Gather parameters during the forward pass; the stack's default."
+        default=None, description="Gather parameters during the forward pass; the stack's default."
     )
     overlap_p2p: bool | None = Field(
-        None, description="Send between pipeline stages during compute; the stack's default."
+        default=None,
+        description="Send between pipeline stages during compute; the stack's default.",
     )
     overlap_tensor: bool | None = Field(
-        None, description="Run tensor-parallel collectives beside compute; the stack's default."
+        default=None,
+        description="Run tensor-parallel collectives beside compute; the stack's default.",
     )
     scatter_gather_p2p: bool = Field(
-        True, description="Each tensor-parallel rank sends 1/tp of a stage's boundary tensor."
+        default=True,
+        description="Each tensor-parallel rank sends 1/tp of a stage's boundary tensor.",
     )
     bucket_size: Bytes | None = Field(
-        None, description="Gradients reduced at once, with unit (25 MB); one bucket by default."
+        default=None,
+        description="Gradients reduced at once, with unit (25 MB); one bucket by default.",
     )
     prefetch_layers: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        1, description="Layers whose parameters ZeRO-3 gathers ahead of their use."
+        default=1, description="Layers whose parameters ZeRO-3 gathers ahead of their use."
     )
     layers_per_stage: (
         Annotated[tuple[Layers, ...], Strict(False), Field(min_length=1, max_length=100_000)] | None
-    ) = Field(None, description="Layers of each stage, or of each model chunk in model order.")
+    ) = Field(
+        default=None, description="Layers of each stage, or of each model chunk in model order."
+    )
     first_stage_layers: Layers | None = Field(
-        None, description="Layers of the first stage; the others share the rest evenly."
+        default=None, description="Layers of the first stage; the others share the rest evenly."
     )
     last_stage_layers: Layers | None = Field(
-        None, description="Layers of the last stage; the others share the rest evenly."
+        default=None, description="Layers of the last stage; the others share the rest evenly."
     )
 
 
 class PrecisionBlock(Block):
     """Types of numbers."""
 
-    compute: Precision = Field("bf16", description="Type of matrix products.")
+    compute: Precision = Field(description="Type of matrix products.")
     gradients: StoredType | None = Field(
-        None, description="Type of the gradient buffer; the stack's default."
+        default=None, description="Type of the gradient buffer; the stack's default."
     )
     master_weights: bool | None = Field(
-        None, description="Keep an fp32 copy of the weights; the stack's default."
+        default=None, description="Keep an fp32 copy of the weights; the stack's default."
     )
     grad_communication: StoredType | None = Field(
-        None, description="Type of gradients on the wire; the stack's default."
+        default=None, description="Type of gradients on the wire; the stack's default."
     )
 
 
 class OptimizerBlock(Block):
     """The optimizer."""
 
-    name: OptimizerName = Field("adam", description="Which optimizer.")
+    name: OptimizerName = Field(description="Which optimizer.")
     clip_grad_norm: bool = Field(
-        True, description="Clip by the global norm, which waits for all gradients."
+        default=True, description="Clip by the global norm, which waits for all gradients."
     )
 
 
@@ -200,13 +215,13 @@ class Scenario(Block):
     """
 
     schema_version: Annotated[int, Field(ge=1, le=1)] = Field(
-        1, alias="schema", description="Version of this format."
+        default=1, alias="schema", description="Version of this format."
     )
     name: Annotated[str, Field(min_length=1, max_length=200)] = Field(
         description="Name for reports."
     )
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(
-        0, description="Seed of everything random."
+        default=0, description="Seed of everything random."
     )
     cluster: Cluster = Field(description="The hardware.")
     model: NameOrBlock = Field(
@@ -217,16 +232,16 @@ class Scenario(Block):
     precision: Annotated[
         Annotated[Precision, Tag(NAME)] | Annotated[PrecisionBlock, Tag(BLOCK)],
         Discriminator(_form),
-    ] = Field("bf16", description="Compute type, or a block of types.")
+    ] = Field(default="bf16", description="Compute type, or a block of types.")
     optimizer: Annotated[
         Annotated[OptimizerName, Tag(NAME)] | Annotated[OptimizerBlock, Tag(BLOCK)],
         Discriminator(_form),
-    ] = Field("adam", description="Optimizer, by name or as a block.")
+    ] = Field(default="adam", description="Optimizer, by name or as a block.")
     stack: NameOrBlock | None = Field(
-        None, description="Software stack, by name or as a block of changes; megatron-core."
+        default=None, description="Software stack, by name or as a block of changes; megatron-core."
     )
     evaluator: Literal["auto", "graph", "event"] = Field(
-        "auto", description="Evaluator: auto takes the cheapest valid one."
+        default="auto", description="Evaluator: auto takes the cheapest valid one."
     )
 
     _positions: Positions = PrivateAttr(default_factory=Positions)
@@ -245,15 +260,17 @@ class Scenario(Block):
         """Return where the value at `path` stands, or its nearest ancestor; None if nowhere."""
         return self._positions.place(path)
 
+    def beside(self, name: str) -> str:
+        """Return a path that stands in the scenario, seen from the scenario's own directory.
+
+        A word without a separator or a YAML or JSON suffix is a name, no path, and stays.
+        """
+        is_path = "/" in name or os.sep in name or name.endswith((".yaml", ".yml", ".json"))
+        return os.path.join(self._positions.directory, name) if is_path else name
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, defaults included, that load back to an equal scenario."""
-        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
-        # Inline blocks are kept as they were given: a null in them may mean something.
-        for block, key in ((data, "model"), (data, "stack"), (data["cluster"], "topology")):
-            given = getattr(self.cluster if key == "topology" else self, key)
-            if isinstance(given, dict):
-                block[key] = json.loads(json.dumps(given))
-        return data
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     def with_(self, **changes: Any) -> Scenario:
         """Return a scenario with some values changed, checked anew.

@@ -20,11 +20,15 @@ REGISTRY: dict[str, ModuleType] = {
 
 
 @lru_cache(maxsize=64)
-def _cached(schedule: str, stages: int, microbatches: int, virtual_stages: int) -> tuple[Actions, ...]:
+def _cached(
+    schedule: str, stages: int, microbatches: int, virtual_stages: int
+) -> tuple[Actions, ...]:
     return tuple(REGISTRY[schedule].actions(stages, microbatches, virtual_stages))
 
 
-def actions(schedule: str, stages: int, microbatches: int, virtual_stages: int = 1) -> list[Actions]:
+def actions(
+    schedule: str, stages: int, microbatches: int, virtual_stages: int = 1
+) -> list[Actions]:
     """Return the actions of each stage.
 
     Parameters
@@ -51,7 +55,9 @@ def actions(schedule: str, stages: int, microbatches: int, virtual_stages: int =
     return list(_cached(schedule, stages, microbatches, virtual_stages))
 
 
-def bubble_fraction(schedule: str, stages: int, microbatches: int, virtual_stages: int = 1) -> float:
+def bubble_fraction(
+    schedule: str, stages: int, microbatches: int, virtual_stages: int = 1
+) -> float:
     """Return the closed form of bubble over ideal time, a lower bound where sends take time."""
     return float(REGISTRY[schedule].bubble_fraction(stages, microbatches, virtual_stages))
 

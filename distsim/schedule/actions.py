@@ -40,7 +40,7 @@ def make(kind: npt.ArrayLike, microbatch: npt.ArrayLike, chunk: npt.ArrayLike) -
 
 
 def one_forward_one_backward(forwards: int, warmup: int) -> npt.NDArray[np.uint8]:
-    """Return kinds: `warmup` forwards, then one forward and one backward in turn, then backwards."""
+    """Return kinds: `warmup` forwards, then forward and backward in turn, then backwards."""
     warmup = min(warmup, forwards)
     steady = forwards - warmup
     kinds = np.full(2 * forwards, BACKWARD, dtype=np.uint8)

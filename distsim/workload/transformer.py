@@ -68,7 +68,9 @@ def linear(
     """
     num, fusion, tokens = shape.numerics, shape.fusion, shape.tokens
     e, g = num.activation_bytes, num.gradient_bytes
-    forward = [gemm(tokens, outputs, inputs, split="k" if row else "n", operand_bytes=e, result_bytes=e)]
+    forward = [
+        gemm(tokens, outputs, inputs, split="k" if row else "n", operand_bytes=e, result_bytes=e)
+    ]
     if bias_pass:
         forward.append(stream(2 * e * tokens * outputs))
     data = gemm(tokens, inputs, outputs, split="n" if row else "k", operand_bytes=e, result_bytes=e)
@@ -132,9 +134,7 @@ def residual(name: str, spec: ModelSpec, shape: Shape) -> Op:
     backward = [stream(3 * e * elements)]
     if spec.dropout:
         backward.append(stream((2 * e + mask) * elements))
-    return Op(
-        name, Axis.TOKENS, tuple(forward), tuple(backward), saved_bytes=mask * elements
-    )
+    return Op(name, Axis.TOKENS, tuple(forward), tuple(backward), saved_bytes=mask * elements)
 
 
 def activation(spec: ModelSpec, shape: Shape) -> Op:
@@ -289,14 +289,30 @@ def layer(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
         ),
         *attention(spec, shape),
         linear(
-            "attention_out", Axis.HEADS, shape, width, spec.hidden, bias=spec.bias, row=True, closes=True
+            "attention_out",
+            Axis.HEADS,
+            shape,
+            width,
+            spec.hidden,
+            bias=spec.bias,
+            row=True,
+            closes=True,
         ),
         residual("attention_residual", spec, shape),
         norm("mlp_norm", spec, shape),
         # The bias is added with the activation, so the projection itself has no pass for it.
         linear("mlp_up", Axis.FFN, shape, spec.hidden, up, bias=spec.bias, opens=True),
         activation(spec, shape),
-        linear("mlp_down", Axis.FFN, shape, spec.ffn, spec.hidden, bias=spec.bias, row=True, closes=True),
+        linear(
+            "mlp_down",
+            Axis.FFN,
+            shape,
+            spec.ffn,
+            spec.hidden,
+            bias=spec.bias,
+            row=True,
+            closes=True,
+        ),
         residual("mlp_residual", spec, shape),
     )
 
@@ -315,7 +331,10 @@ def embedding(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
         Axis.VOCAB,
         forward=(stream(2 * e * elements),),
         # Scatter of token gradients into a dense table, then the sum into the buffer.
-        backward_weight=(stream(2 * e * elements), stream((2 * e + 2 * num.gradient_bytes) * table)),
+        backward_weight=(
+            stream(2 * e * elements),
+            stream((2 * e + 2 * num.gradient_bytes) * table),
+        ),
         parameters=table,
         closes=True,
         region_elements=elements,
