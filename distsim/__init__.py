@@ -1,0 +1,66 @@
+"""distsim: how long a step of distributed training takes, where the time goes, and if it fits.
+
+>>> import distsim as ds
+>>> scenario = ds.load("gpt3-175b-1024xa100")
+>>> prediction = ds.simulate(scenario)
+>>> faster = ds.simulate(scenario.with_(plan={"tp": 4, "pp": 16}))
+
+Functions are pure: they print nothing and write no files. Every problem that a person can mend is
+a `DistsimError` with a stable code. Names are imported when they are first used, so
+``import distsim`` itself costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distsim.api import CheckReport as CheckReport
+    from distsim.api import check as check
+    from distsim.api import load as load
+    from distsim.api import simulate as simulate
+    from distsim.api import validate as validate
+    from distsim.errors import DistsimError as DistsimError
+    from distsim.prediction.predict import Prediction as Prediction
+    from distsim.scenario.schema import Scenario as Scenario
+
+__version__ = "0.1.0"
+
+#: Public name -> module that defines it.
+_HOMES = {
+    "CheckReport": "distsim.api",
+    "DistsimError": "distsim.errors",
+    "Prediction": "distsim.prediction.predict",
+    "Scenario": "distsim.scenario.schema",
+    "check": "distsim.api",
+    "load": "distsim.api",
+    "simulate": "distsim.api",
+    "validate": "distsim.api",
+}
+
+__all__ = [
+    "CheckReport",
+    "DistsimError",
+    "Prediction",
+    "Scenario",
+    "__version__",
+    "check",
+    "load",
+    "simulate",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'distsim' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

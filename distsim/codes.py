@@ -196,6 +196,27 @@ CODES: dict[str, CodeInfo] = {
         "No software stack of that name is shipped.",
         "Choose one of the names listed, or change one with profile, fused and overlap.",
     ),
+    "DS222": CodeInfo(
+        "unknown model",
+        "The catalogue has no model of that name.",
+        "Choose one of the names listed, or write the model's shape as a block.",
+    ),
+    "DS223": CodeInfo(
+        "heads do not divide the hidden size",
+        "Without head_dim each head takes hidden / heads features, which must be a whole number.",
+        "Change heads or hidden, or state head_dim.",
+    ),
+    "DS224": CodeInfo(
+        "key/value heads do not divide the heads",
+        "In grouped-query attention every head of keys and values serves the same number of "
+        "query heads.",
+        "Choose kv_heads among the divisors of heads.",
+    ),
+    "DS225": CodeInfo(
+        "odd head dimension with rotary positions",
+        "Rotary positions turn the features of a head in pairs, so their number must be even.",
+        "Choose an even head_dim, or learned positions.",
+    ),
     "DS230": CodeInfo(
         "sequence longer than the model's positions",
         "A model with learned positions has one vector for each position and cannot run a longer "
@@ -206,6 +227,12 @@ CODES: dict[str, CodeInfo] = {
         "precision that the device lacks",
         "The device has no peak rate for the compute type, so no duration can be derived.",
         "Choose one of the precisions that the rule lists, or another device.",
+    ),
+    "DS240": CodeInfo(
+        "malformed table of measurements",
+        "A file of published runs has one header and a row a run. A column is missing, unknown or "
+        "there twice, or a cell is not what its column takes.",
+        "Mend the file at the line named; validation/README.md describes the columns.",
     ),
     "DS301": CodeInfo(
         "plan does not divide the devices",

@@ -2,8 +2,7 @@
 
 A transfer o makes progress r_o a second (all of it is 1) and asks r_o * demand_o,l of row l. Like
 SimGrid's parallel-task model (L07), the rates are max-min fair: every transfer's largest byte rate
-on any row, r_o * w_o with w_o = max_l demand_o,l, grows at the same pace until one of its rows is
-full (progressive filling, Bertsekas and Gallager 1992, section 6.5.2).
+on any row, r_o * w_o with w_o = max_l demand_o,l, grows at the same pace until one of its rows is full (progressive filling, Bertsekas and Gallager 1992, section 6.5.2).
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ Ints = npt.NDArray[np.int64]
 LEVEL_TOL = 1e-12
 
 
-def solve_few(demands: Sequence[Demand], capacity: Sequence[float]) -> list[float]:
+def solve_few(
+    demands: Sequence[Demand], capacity: Sequence[float], weight: Sequence[float] | None = None
+) -> list[float]:
     """Return the rate of each transfer; plain Python, for a handful of them.
 
     Parameters
@@ -30,8 +31,10 @@ def solve_few(demands: Sequence[Demand], capacity: Sequence[float]) -> list[floa
         Positive bytes on each row a transfer uses; at least one row each.
     capacity : sequence of float
         Bytes/s of each row.
+    weight : sequence of float, optional
+        Weight of each transfer, bytes; by default its largest demand.
     """
-    weight = [max(b for _, b in demand) for demand in demands]
+    weight = weight or [max(b for _, b in demand) for demand in demands]
     rates = [0.0] * len(demands)
     active = set(range(len(demands)))
     left = {row: capacity[row] for demand in demands for row, _ in demand}
@@ -53,7 +56,9 @@ def solve_few(demands: Sequence[Demand], capacity: Sequence[float]) -> list[floa
     return rates
 
 
-def solve_many(transfer: Ints, row: Ints, demand: Floats, capacity: Floats) -> Floats:
+def solve_many(
+    transfer: Ints, row: Ints, demand: Floats, capacity: Floats, weight: Floats | None = None
+) -> Floats:
     """Return the rate of each transfer; flat arrays, for many of them.
 
     Parameters
@@ -63,10 +68,13 @@ def solve_many(transfer: Ints, row: Ints, demand: Floats, capacity: Floats) -> F
     demand : float64[entries]
         Bytes, positive.
     capacity : float64[rows]
+    weight : float64[transfers], optional
+        By default the largest demand of each transfer.
     """
     count = int(transfer.max(initial=-1)) + 1
-    weight = np.zeros(count)
-    np.maximum.at(weight, transfer, demand)
+    if weight is None:
+        weight = np.zeros(count)
+        np.maximum.at(weight, transfer, demand)
     share = demand / weight[transfer]
     rates, active = np.zeros(count), np.ones(count, dtype=bool)
     left = capacity.astype(np.float64).copy()

@@ -39,6 +39,7 @@ class Network:
         ]
         self._capacity = graph.capacity_bytes_per_s.tolist()
         self._alone_s = graph.fluid_s().tolist()
+        self._weight = graph.weights().tolist()
         self._type = graph.transfer.tolist()
         self._users: list[list[int]] = [[] for _ in self._capacity]
         self._left: dict[int, float] = {}
@@ -94,7 +95,9 @@ class Network:
     def _solve(self, task: int) -> None:
         members = self._component(task)
         demands = [self._demand[self._type[t]] for t in members]
-        for member, rate in zip(members, solve_few(demands, self._capacity), strict=True):
+        weights = [self._weight[self._type[t]] for t in members]
+        rates = solve_few(demands, self._capacity, weights)
+        for member, rate in zip(members, rates, strict=True):
             if rate != self._rate.get(member):
                 self._advance(member)
                 self._set_rate(member, rate)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from distsim.parallel.data import DataParallel
 from distsim.parallel.stages import Chunk
-from distsim.parallel.step import Step
+from distsim.parallel.step import Collective, Step
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
 from distsim.program.opgraph import TaskKind
@@ -36,6 +36,10 @@ class ClassProgram:
         First and last task of each action; kind 0 forward, 1 backward.
     gather_task, gather_bytes, reduce_task, reduce_bytes : arrays
         Tasks that wait for parameters, tasks whose gradients are ready, in program order.
+    parameters : float
+        Parameters that one rank holds.
+    before, after : int64[edges]
+        Order of the tasks, counted from `first`.
     """
 
     index: int
@@ -51,6 +55,8 @@ class ClassProgram:
     reduce_task: Ints
     reduce_bytes: Floats
     parameters: float
+    before: Ints
+    after: Ints
 
     @property
     def last(self) -> int:
@@ -86,11 +92,8 @@ class ClassActions:
         collectives = [(i, e.collective) for i, e in enumerate(flat) if e.collective is not None]
         if collectives:
             stream_of[[i for i, _ in collectives]] = emitter.stream(index, "tensor")
-            group = int(network.groups["tensor"].of_rank[rank])
             for i, collective in collectives:
-                transfer[i] = network.transfer(
-                    "tensor", group, collective.name, collective.size_bytes
-                )
+                transfer[i] = _tensor_transfer(network, index, rank, collective)
         first = emitter.tasks(
             total,
             stream=stream_of[entry],
@@ -101,7 +104,8 @@ class ClassActions:
             microbatch=np.repeat(self.order.microbatch, counts),
             stage=self.stage,
         )
-        self._order(emitter, flat, entry, first, total)
+        before, after = _order(flat, entry)
+        emitter.edges(first + before, first + after)
         shape = (2, self.chunks, int(self.order.microbatch.max()) + 1)
         begin, end = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         where = (self.order.kind, self.order.chunk, self.order.microbatch)
@@ -122,19 +126,33 @@ class ClassActions:
             first + np.flatnonzero(reduce),
             reduce[reduce > 0],
             self.parameters,
+            before,
+            after,
         )
 
-    def _order(
-        self, emitter: Emitter, flat: list[Entry], entry: Ints, first: int, total: int
-    ) -> None:
-        tasks = first + np.arange(total)
-        for column in range(max(len(e.after) for e in flat)):
-            back = np.asarray([e.after[column] if column < len(e.after) else 0 for e in flat])[
-                entry
-            ]
-            before = tasks + back
-            keep = (back < 0) & (before >= first)
-            emitter.edges(before[keep], tasks[keep])
+
+def _tensor_transfer(network: Network, index: int, rank: int, collective: Collective) -> int:
+    """Return the transfer type of a tensor-parallel collective for one class of its group.
+
+    A group whose ranks are in several classes sends once, from the first class; the others wait.
+    """
+    groups = network.groups["tensor"]
+    group = int(groups.of_rank[rank])
+    if index != int(network.fold.class_of[groups.ranks[group]].min()):
+        return network.latency_only(0.0)
+    return network.transfer("tensor", group, collective.name, collective.size_bytes)
+
+
+def _order(flat: list[Entry], entry: Ints) -> tuple[Ints, Ints]:
+    """Return which tasks of a class wait for which, counted from its first task."""
+    tasks = np.arange(len(entry))
+    before, after = [], []
+    for column in range(max(len(e.after) for e in flat)):
+        back = np.asarray([e.after[column] if column < len(e.after) else 0 for e in flat])[entry]
+        keep = (back < 0) & (tasks + back >= 0)
+        before.append((tasks + back)[keep])
+        after.append(tasks[keep])
+    return np.concatenate(before), np.concatenate(after)
 
 
 def _hooked(

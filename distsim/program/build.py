@@ -205,7 +205,7 @@ def _pricer(inputs: Inputs, network: Network, rank: int) -> Pricer:
 def _join_tensor_groups(
     emitter: Emitter, network: Network, programs: Sequence[ClassProgram]
 ) -> None:
-    """Keep tensor-parallel ranks of different classes in step: each task waits for all peers' last.
+    """Keep tensor-parallel ranks of different classes in step: a task waits for all peers, too.
 
     Ranks of one class do the same at the same instants, so only groups that span classes need it.
     """
@@ -217,5 +217,5 @@ def _join_tensor_groups(
         for a in classes:
             for b in classes:
                 if a != b:
-                    span = np.arange(programs[a].count - 1)
-                    emitter.edges(programs[a].first + span, programs[b].first + span + 1)
+                    one, other = programs[a], programs[b]
+                    emitter.edges(one.first + one.before, other.first + other.after)

@@ -73,6 +73,18 @@ def send_groups(mesh: Mesh, name: str, hops: list[tuple[int, int]]) -> Groups:
     return Groups(name, ranks, role, _of_rank(ranks, mesh.size, 0), ("send",))
 
 
+@dataclass(frozen=True, slots=True)
+class Transfers:
+    """Transfer types as arrays: demands by type (CSR), weights, latencies, classes slowed down."""
+
+    ptr: Ints
+    row: Ints
+    size_bytes: npt.NDArray[np.float64]
+    weight_bytes: npt.NDArray[np.float64]
+    latency_s: npt.NDArray[np.float64]
+    devices: list[Ints]
+
+
 @dataclass(slots=True)
 class Network:
     """All families, folded; prices collectives and hands out transfer types.
@@ -133,31 +145,33 @@ class Network:
         used = [f.entry_link for n, f in self.families.items() if n.split("/")[0] in axes]
         return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
 
-    def frozen(
-        self,
-    ) -> tuple[Ints, Ints, npt.NDArray[np.float64], npt.NDArray[np.float64], list[Ints]]:
-        """Return (ptr, row, bytes, latency_s, device classes) of all registered types."""
-        rows, sizes, latency, devices, ptr = [], [], [], [], [0]
+    def frozen(self) -> Transfers:
+        """Return all registered types as arrays."""
+        rows, sizes = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+        latency, weight, devices, ptr = [], [], [], [0]
         for name, kind, size_bytes, times in self._types:
             if not name:
                 latency.append(times)
+                weight.append(0.0)
                 devices.append(np.zeros(0, dtype=np.int64))
                 ptr.append(ptr[-1])
                 continue
-            table = self.fold.tables[name]
+            table, family = self.fold.tables[name], self.families[name]
             span = slice(int(table.ptr[kind]), int(table.ptr[kind + 1]))
             rows.append(table.row[span])
             sizes.append(table.fraction[span] * (size_bytes * times))
             latency.append(float(table.latency_s[kind]) * times)
-            members = self.families[name].ranks[int(table.example[kind])]
+            weight.append(float(table.weight[kind]) * size_bytes * times)
+            members = family.ranks[int(table.example[kind])]
             # A send occupies too few multiprocessors to slow kernels down.
-            slows = not self.families[name].ordered
-            devices.append(np.unique(self.fold.class_of[members[: len(members) * slows]]))
+            slowed = members[:0] if family.ordered else members
+            devices.append(np.unique(self.fold.class_of[slowed]))
             ptr.append(ptr[-1] + span.stop - span.start)
-        return (
+        return Transfers(
             np.asarray(ptr, dtype=np.int64),
-            np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64),
-            np.concatenate(sizes) if sizes else np.zeros(0),
+            np.concatenate(rows),
+            np.concatenate(sizes),
+            np.asarray(weight, dtype=np.float64),
             np.asarray(latency, dtype=np.float64),
             devices,
         )

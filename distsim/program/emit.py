@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from distsim.program.comm import Transfers
 from distsim.program.opgraph import OpGraph
 
 Ints = npt.NDArray[np.int64]
@@ -88,18 +89,18 @@ class Emitter:
 
     def graph(
         self,
-        transfers: tuple[Ints, Ints, npt.NDArray[np.float64], npt.NDArray[np.float64], list[Ints]],
+        transfers: Transfers,
         capacity_bytes_per_s: npt.NDArray[np.float64],
         contention_factor: npt.NDArray[np.float64],
     ) -> OpGraph:
         """Join everything; the latency of a transfer type becomes the work of its tasks."""
-        ptr, row, size, latency_s, devices = transfers
+        devices = transfers.devices
         columns = {
             name: np.concatenate(blocks) if blocks else np.zeros(0, dtype=_FIELDS[name])
             for name, blocks in self._blocks.items()
         }
         moving = columns["transfer"] >= 0
-        columns["work_s"][moving] = latency_s[columns["transfer"][moving]]
+        columns["work_s"][moving] = transfers.latency_s[columns["transfer"][moving]]
         before = np.concatenate(self._before) if self._before else np.zeros(0, dtype=np.int64)
         after = np.concatenate(self._after) if self._after else np.zeros(0, dtype=np.int64)
         order = np.argsort(after, kind="stable")
@@ -113,9 +114,10 @@ class Emitter:
             transfer=columns["transfer"],
             dep_ptr=dep_ptr,
             dep=before[order].astype(np.int32),
-            demand_ptr=ptr,
-            demand_row=row.astype(np.int32),
-            demand_bytes=size,
+            demand_ptr=transfers.ptr,
+            demand_row=transfers.row.astype(np.int32),
+            demand_bytes=transfers.size_bytes,
+            weight_bytes=transfers.weight_bytes,
             capacity_bytes_per_s=capacity_bytes_per_s,
             stream_device=np.asarray([d for d, _ in self.streams], dtype=np.int32),
             contention_factor=contention_factor,

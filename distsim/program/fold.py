@@ -38,6 +38,9 @@ class TypeTable:
         Bytes on each row as a fraction of the collective's size, siblings summed.
     example : int64[types]
         One group of each type.
+    weight : float64[types]
+        The largest fraction that one group puts on a link by itself: its weight in max-min
+        fairness, in which siblings compete as themselves.
     """
 
     type_of_group: Ints
@@ -46,6 +49,7 @@ class TypeTable:
     row: Ints
     fraction: Floats
     example: Ints
+    weight: Floats
 
     def alone_s(self, kind: int, size_bytes: float, capacity: Floats) -> float:
         """Return the time of one transfer that shares its rows with its siblings only."""
@@ -109,7 +113,8 @@ def _refine(
     weight = [_mix(_bits(f.entry_fraction)) for f in families]
     seen = 0
     while True:
-        colours = len(np.unique(rank)) + sum(len(np.unique(g)) for g in group)
+        # Stable only when no part grows: links tell groups apart a round before ranks change.
+        colours = sum(len(np.unique(part)) for part in (rank, link, *group))
         if colours == seen:
             return rank, group, link
         seen = colours
@@ -184,9 +189,26 @@ def fold(roles: Ints, families: list[Traffic], capacity: Floats, *, enabled: boo
         bounds = np.searchsorted(kind, np.arange(offset[index], offset[index + 1] + 1))
         span = slice(int(bounds[0]), int(bounds[-1]))
         tables[family.name] = TypeTable(
-            type_of, family.latency_s[first], bounds - bounds[0], row[span], total[span], first
+            type_of,
+            family.latency_s[first],
+            bounds - bounds[0],
+            row[span],
+            total[span],
+            first,
+            _weights(family, first),
         )
     return Fold(class_of, example, count, tables, capacity[row_link], row_link)
+
+
+def _weights(family: Traffic, groups: Ints) -> Floats:
+    low = np.searchsorted(family.entry_group, groups)
+    high = np.searchsorted(family.entry_group, groups, side="right")
+    out = np.zeros(len(groups))
+    for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        _, inverse = np.unique(family.entry_link[a:b], return_inverse=True)
+        load = np.bincount(inverse.reshape(-1), weights=family.entry_fraction[a:b])
+        out[i] = load.max(initial=0.0)
+    return out
 
 
 def _merge_rows(

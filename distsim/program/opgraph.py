@@ -30,6 +30,10 @@ def _no_labels() -> Int32:
     return np.zeros(0, dtype=np.int32)
 
 
+def _no_weights() -> Float64:
+    return np.zeros(0, dtype=np.float64)
+
+
 @dataclass(frozen=True, slots=True)
 class OpGraph:
     """Tasks, their order and their demands.
@@ -60,6 +64,9 @@ class OpGraph:
     segment, microbatch, stage : int32[n]
         Labels for reports (-1: none); `segment` points into `names`.
     names : tuple of str
+    weight_bytes : float64[types]
+        Weight of a transfer in max-min fairness: the most bytes that one of the siblings it
+        stands for puts on a link. Empty: the largest demand of each type.
     """
 
     stream: Int32
@@ -80,6 +87,7 @@ class OpGraph:
     microbatch: Int32 = field(default_factory=_no_labels)
     stage: Int32 = field(default_factory=_no_labels)
     names: tuple[str, ...] = ()
+    weight_bytes: Float64 = field(default_factory=_no_weights)
 
     @property
     def n_tasks(self) -> int:
@@ -99,6 +107,15 @@ class OpGraph:
         out = np.zeros(self.n_types)
         types = np.repeat(np.arange(self.n_types), np.diff(self.demand_ptr))
         np.maximum.at(out, types, self.demand_bytes / self.capacity_bytes_per_s[self.demand_row])
+        return out
+
+    def weights(self) -> Float64:
+        """Return the max-min weight of each transfer type, bytes, shape (types,)."""
+        if len(self.weight_bytes):
+            return self.weight_bytes
+        out = np.zeros(self.n_types)
+        types = np.repeat(np.arange(self.n_types), np.diff(self.demand_ptr))
+        np.maximum.at(out, types, self.demand_bytes)
         return out
 
     def alone_s(self) -> Float64:

@@ -1,60 +1,92 @@
-"""Models by name."""
+"""Published models by name, and models that change a few things of a published one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
-from distsim.errors import WorkloadError, nearest
+from distsim.errors import WorkloadError, nearest, show
 from distsim.files import load_yaml, shipped, shipped_names
-from distsim.workload.model import ModelSpec, Path, from_mapping
+from distsim.workload.model import ModelSpec, Path, checked, from_mapping
 
 
 @lru_cache(maxsize=1)
-def _blocks() -> dict[str, dict[str, Any]]:
-    """Return the raw block of every model; one file a family."""
-    out: dict[str, dict[str, Any]] = {}
-    for file in shipped_names("models"):
-        raw, _ = load_yaml(shipped("models", file))
-        common = {"family": raw["family"], **raw.get("common", {})}
-        out |= {name: {**common, "name": name, **block} for name, block in raw["models"].items()}
-    return out
+def _blocks() -> Mapping[str, Mapping[str, Any]]:
+    """Return the block of every model: what its file says of all, then of it alone."""
+    blocks: dict[str, Mapping[str, Any]] = {}
+    for family in shipped_names("models"):
+        data, _ = load_yaml(shipped("models", family))
+        for name, block in data["models"].items():
+            blocks[name] = MappingProxyType({**data["defaults"], **block})
+    return MappingProxyType(blocks)
 
 
 def model_names() -> tuple[str, ...]:
-    """Return the names of all models in the catalogue."""
+    """Return the names of the catalogue's models, by family and then by size."""
     return tuple(_blocks())
 
 
 def model(name: str, *, path: Path = ()) -> ModelSpec:
-    """Return a model by name.
+    """Return a model of the catalogue.
+
+    Parameters
+    ----------
+    name : str
+    path : tuple of str or int, optional
+        Where the name stands in the scenario, for errors.
 
     Raises
     ------
     WorkloadError
-        DS227 with the nearest name.
+        DS222, with the nearest name.
     """
-    block = _blocks().get(name)
-    if block is None:
-        near = nearest(name, model_names())
+    if name not in _blocks():
+        known = model_names()
+        near = nearest(name, known)
         raise WorkloadError(
-            "DS227", f"unknown model {name!r}", path=path, value=name,
-            rule=f"one of the {len(model_names())} models of the catalogue, or an inline block",
-            fix=f"did you mean {near!r}?" if near else "`distsim models` lists them",
-        )  # fmt: skip
-    return from_mapping(block, path)
+            "DS222",
+            f"there is no model {show(name)}",
+            path=path,
+            value=name,
+            rule=f"one of {', '.join(known)}; or a block with the model's shape",
+            fix=f"did you mean {near}?" if near else "use one of these names",
+        )
+    return _model(name)
 
 
-def model_from_block(block: Mapping[str, Any], path: Path) -> ModelSpec:
-    """Return the model of an inline block, which may change a few keys of ``base: NAME``."""
-    rest = {k: v for k, v in block.items() if k != "base"}
-    if "base" not in block:
-        return from_mapping(rest, path)
-    if not isinstance(block["base"], str):
-        raise WorkloadError(
-            "DS224", f"base is {block['base']!r}", path=(*path, "base"), value=block["base"],
-            rule="the name of a model in the catalogue", fix="write for example base: gpt3-175b",
-        )  # fmt: skip
-    base = model(block["base"], path=(*path, "base"))
-    return from_mapping({"name": f"{base.name} (changed)", **rest}, path, base=base)
+@lru_cache(maxsize=64)
+def _model(name: str) -> ModelSpec:
+    return from_mapping(_blocks()[name], name=name)
+
+
+def model_from_block(block: object, path: Path = ()) -> ModelSpec:
+    """Return the model that a block of a scenario describes, with or without a base.
+
+    Parameters
+    ----------
+    block : mapping
+        As `from_mapping` takes it; with ``base: NAME`` only what differs from that model. What
+        the base leaves to be derived is derived anew: half the ``hidden`` of a GPT halves its
+        ``ffn`` too.
+    path : tuple of str or int, optional
+        Where the block stands, for errors.
+
+    Raises
+    ------
+    WorkloadError
+        DS222 for an unknown base, otherwise as `from_mapping`.
+    """
+    given = checked(block, path, extra=("base",))
+    base = given.pop("base", None)
+    if base is None:
+        return from_mapping(given, path)
+    original = model(base, path=(*path, "base"))
+    changes = {key: value for key, value in given.items() if value != getattr(original, key)}
+    if not changes:
+        return original
+    kept = {k: v for k, v in _blocks()[base].items() if k not in ("source", "published_parameters")}
+    said = ", ".join(f"{k}={v}" for k, v in changes.items() if k not in ("name", "source"))
+    source = f"{base} with {said}" if said else original.source
+    return from_mapping({**kept, "source": source, **given}, path, name=f"{base} (changed)")

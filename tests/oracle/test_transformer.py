@@ -62,23 +62,26 @@ def test_layer_parameters_sum_to_the_model():
         assert total == spec.parameters, name
 
 
-@pytest.mark.parametrize(("sp", "recompute", "count"), [(False, "none", 4), (False, "full", 6), (True, "none", 9)])
-def test_tensor_parallel_collectives_of_a_layer(sp, recompute, count):
-    """4 all-reduces of b s h a layer (Shoeybi 2019), 6 with full recomputation; with sequence
-    parallelism 2 gathers + 2 scatters each way, and the second gather of both saved inputs."""
+def _collectives(sequence: bool, recompute: str) -> list[str]:
     spec, shape = model("megatron-22b"), _shape(2)
-    tensor = TensorParallel(8, sp, False, 2.0)
-    unit = layer_unit(tensor, transformer.layer(spec, shape), recompute, 0.0)
-    collectives = [s.collective for s in (*unit.forward, *unit.backward) if s.collective]
-    assert {c.size_bytes for c in collectives} == {2.0 * 2 * 2048 * spec.hidden}
-    expected = 8 if sp else count  # the gather of a saved input stands in for nothing else
-    names = [c.name for c in collectives]
-    assert len(names) == (10 if sp else expected), names
-    if sp:
-        assert names.count("reduce_scatter") == 4
-        assert names.count("all_gather") == 6
-    else:
-        assert set(names) == {"all_reduce"}
+    unit = layer_unit(
+        TensorParallel(8, sequence, False, 2.0), transformer.layer(spec, shape), recompute, 0.0
+    )
+    found = [s.collective for s in (*unit.forward, *unit.backward) if s.collective]
+    assert {c.size_bytes for c in found} == {2.0 * 2 * 2048 * spec.hidden}
+    return [c.name for c in found]
+
+
+@pytest.mark.parametrize(("recompute", "count"), [("none", 4), ("selective", 4), ("full", 6)])
+def test_tensor_parallel_all_reduces_of_a_layer(recompute, count):
+    """Two each way (Shoeybi 2019, figure 4); the forward ones again with full recomputation."""
+    assert _collectives(False, recompute) == ["all_reduce"] * count
+
+
+def test_sequence_parallel_collectives_of_a_layer():
+    """Each all-reduce becomes a gather and a scatter; both saved inputs are gathered once more."""
+    names = _collectives(True, "none")
+    assert (names.count("all_gather"), names.count("reduce_scatter")) == (4 + 2, 4)
 
 
 @pytest.mark.parametrize("parts", [2, 4, 8])

@@ -1,0 +1,97 @@
+"""A scenario in a few lines: what runs where, under which plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from distsim.report.layout import pairs, parameters
+
+_OVERLAPS = {
+    "overlap_grad_reduce": "gradient reduction",
+    "overlap_param_gather": "parameter gathering",
+    "overlap_p2p": "pipeline sends",
+    "overlap_tensor": "tensor collectives",
+}
+_RECOMPUTE = {
+    "none": "no recomputation",
+    "selective": "selective recomputation",
+    "full": "full recomputation",
+}
+
+
+class Described(Protocol):
+    """What a prediction and a check both say of their scenario."""
+
+    @property
+    def scenario(self) -> str:
+        """Name."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the whole model."""
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The plan, dp included."""
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """Names and sizes that the scenario stands for."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know."""
+
+
+def describe(scenario: Described) -> RenderableType:
+    """Return the headline: model, cluster, batch, plan, software."""
+    plan, names = scenario.plan, scenario.resolved
+    batch = (
+        f"{names['global_size']:,} sequences of {names['sequence_length']:,} tokens: "
+        f"{plan['microbatches']:,} micro batches of {plan['micro_size']:,} "
+        f"on {plan['dp']:,} {'replica' if plan['dp'] == 1 else 'replicas'}"
+    )
+    return Group(
+        Text(scenario.scenario, style="bold"),
+        pairs(
+            {
+                "model": f"{scenario.model}, {parameters(scenario.parameters)}",
+                "cluster": f"{plan['devices']:,} x {names['device']} on {names['topology']}",
+                "batch": batch,
+                "plan": _plan(plan),
+                "overlap": _overlap(plan),
+                "software": f"{names['stack']}, {names['precision']}, {names['optimizer']}",
+            }
+        ),
+    )
+
+
+def _plan(plan: Mapping[str, Any]) -> str:
+    degrees = ("dp", "tp", "pp", "cp", "ep")
+    shown = [f"{name} {plan[name]:,}" for name in degrees if plan.get(name, 1) > 1]
+    parts = [" x ".join(shown) or "dp 1"]
+    if plan["pp"] > 1:
+        virtual = plan["virtual_stages"]
+        parts.append(plan["schedule"] + (f" of {virtual} virtual stages" if virtual > 1 else ""))
+    parts.append(f"ZeRO {plan['zero_stage']}")
+    if plan["sequence_parallel"]:
+        parts.append("sequence parallel")
+    parts.append(_RECOMPUTE[plan["recompute"]])
+    return ", ".join(parts)
+
+
+def _overlap(plan: Mapping[str, Any]) -> str:
+    return ", ".join(text for name, text in _OVERLAPS.items() if plan[name]) or "none"
+
+
+def notes(scenario: Described) -> RenderableType:
+    """Return the warnings, one a line."""
+    return Group(*(Text(f"warning: {text}", style="yellow") for text in scenario.warnings))

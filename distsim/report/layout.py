@@ -1,0 +1,118 @@
+"""What all texts share: tables without boxes, numbers with their units, bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from distsim.units import (
+    fmt_bytes,
+    fmt_bytes_per_s,
+    fmt_count,
+    fmt_flop_per_s,
+    fmt_s,
+)
+
+#: How a number is written, by the unit that its name ends in; the first that fits counts.
+_UNITS = (
+    ("_bytes_per_s", fmt_bytes_per_s),
+    ("_flop_per_s", fmt_flop_per_s),
+    ("_bytes", fmt_bytes),
+    ("_s", fmt_s),
+)
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def bare(name: str) -> str:
+    """Return the name of a number without its unit: ``memory_bytes`` is ``memory``."""
+    return next((name.removesuffix(unit) for unit, _ in _UNITS if name.endswith(unit)), name)
+
+
+def quantity(name: str, value: object) -> str:
+    """Return a value for people; a float is in the unit that its name ends in.
+
+    >>> quantity("memory_bytes", 80e9)
+    '80 GB'
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "-"
+    if isinstance(value, int | float):
+        for unit, write in _UNITS:
+            if name.endswith(unit):
+                return write(value)
+        return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(quantity("", v) for v in value)
+    return str(value)
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return a fraction as percent.
+
+    >>> percent(0.5596)
+    '56.0 %'
+    """
+    return f"{100 * share:.{digits}f} %"
+
+
+def parameters(count: int) -> str:
+    """Return a number of parameters: ``174.6B parameters``."""
+    return f"{fmt_count(count)} parameters"
+
+
+def bar(share: float, width: int, *, ascii_only: bool) -> str:
+    """Return a bar of `share` of `width` cells, to an eighth of a cell."""
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    if ascii_only:
+        return "#" * round(eighths / 8)
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (_EIGHTHS[rest] if rest else "")
+
+
+def heading(text: str) -> Text:
+    """Return the title of a section."""
+    return Text(text, style="bold")
+
+
+def columns(
+    heads: Sequence[str], rows: Iterable[Sequence[str | Text]], *, left: Sequence[int] = (0,)
+) -> Table:
+    """Return a table without lines; columns are numbers, aligned right, except those of `left`.
+
+    The last column may wrap if it is text; numbers never do.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    last = len(heads) - 1
+    for n, head in enumerate(heads):
+        text = n in left
+        table.add_column(head, justify="left" if text else "right", no_wrap=not (text and n == last))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def pairs(values: Mapping[str, str | Text]) -> Padding:
+    """Return names and values, one a line, indented by two."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in values.items():
+        table.add_row(name, value)
+    return Padding(table, (0, 0, 0, 2))
+
+
+def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a record with the keys of inner mappings joined by dots."""
+    out: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            out |= flat(value, f"{prefix}{key}.")
+        else:
+            out[f"{prefix}{key}"] = value
+    return out

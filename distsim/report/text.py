@@ -1,0 +1,140 @@
+"""A prediction and a check as text, readable at 80 columns."""
+
+from __future__ import annotations
+
+from math import floor, log10
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from distsim.prediction.breakdown import Breakdown
+from distsim.prediction.predict import Memory, Prediction
+from distsim.report.described import Described, describe, notes
+from distsim.report.layout import bar, columns, heading, pairs, percent
+from distsim.report.memory import memory_table
+from distsim.units import fmt_bytes, fmt_flop_per_s, fmt_s
+
+#: What each part of the breakdown is called.
+PARTS = {
+    "compute_s": "compute",
+    "tensor_s": "tensor communication, exposed",
+    "pipeline_s": "pipeline communication, exposed",
+    "data_s": "data communication, exposed",
+    "context_s": "context communication, exposed",
+    "bubble_s": "bubble",
+    "optimizer_s": "optimizer",
+    "host_s": "waiting for the host",
+}
+_BAR_WIDTH = 24
+_DIGITS = 4
+
+
+def run_text(prediction: Prediction) -> RenderableType:
+    """Return all that `distsim run` prints."""
+    return Group(
+        describe(prediction),
+        Text(),
+        _rates(prediction),
+        Text(),
+        heading("Where the time goes, mean over devices"),
+        _Parts(prediction.breakdown, prediction.step_s),
+        Text(),
+        memory_table(prediction.memory),
+        Text(),
+        Text(f"Bottleneck: {prediction.bottleneck}."),
+        Text(_evaluation(prediction), style="dim"),
+        notes(prediction),
+    )
+
+
+def _rates(prediction: Prediction) -> RenderableType:
+    rows = {
+        "step time": fmt_s(prediction.step_s),
+        "throughput": f"{prediction.tokens_per_s:,.0f} tokens/s",
+        "  per device": f"{prediction.tokens_per_s_per_device:,.4g} tokens/s",
+        "model FLOP rate": f"{fmt_flop_per_s(prediction.model_flop_per_s_per_device)} per device",
+        "MFU": f"{percent(prediction.mfu)} of the dense peak, model FLOP alone",
+        "HFU": f"{percent(prediction.hfu)} with recomputation",
+    }
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", style="bold", no_wrap=True)
+    table.add_column()
+    for name, text in rows.items():
+        number, _, rest = text.partition(" ")
+        table.add_row(name, number, rest)
+    return table
+
+
+class _Parts:
+    """The breakdown, with bars where the terminal has the characters for them."""
+
+    def __init__(self, parts: Breakdown, step_s: float) -> None:
+        self.parts = parts
+        self.step_s = step_s
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        scale, unit = _scale(self.step_s)
+        rows: list[list[str | Text]] = []
+        for name, value_s in self.parts.to_dict().items():
+            share = value_s / self.step_s
+            shown = bar(share, _BAR_WIDTH, ascii_only=options.ascii_only)
+            time = f"{fixed(value_s, self.step_s, scale)} {unit}"
+            rows.append([PARTS[name], time, percent(share), Text(shown, style="cyan")])
+        total = f"{fixed(self.step_s, self.step_s, scale)} {unit}"
+        rows.append(["step", Text(total, style="bold"), percent(1.0), ""])
+        yield columns(("part", "time", "share", ""), rows, left=(0, 3))
+
+
+def _scale(whole_s: float) -> tuple[float, str]:
+    """Return the unit that the whole reads best in, so that all parts share it."""
+    for scale, unit in ((1.0, "s"), (1e-3, "ms")):
+        if whole_s >= scale:
+            return scale, unit
+    return 1e-6, "us"
+
+
+def fixed(value_s: float, whole_s: float, scale: float) -> str:
+    """Return a part with as many decimals as give the whole four significant digits.
+
+    >>> fixed(0.0287, 18.9377, 1.0)
+    '0.03'
+    """
+    decimals = max(0, _DIGITS - 1 - floor(log10(whole_s / scale)))
+    return f"{value_s / scale:,.{decimals}f}"
+
+
+def _evaluation(prediction: Prediction) -> str:
+    bounds = prediction.bounds
+    return (
+        f"Evaluator {prediction.evaluator}: {prediction.tasks:,} tasks, "
+        f"{prediction.devices:,} ranks in {prediction.classes:,} classes. "
+        f"Bounds: {fmt_s(bounds.lower_s)} to {fmt_s(bounds.upper_s)}."
+    )
+
+
+class Checked(Described):
+    """What a check says beside what it says of its scenario."""
+
+    @property
+    def memory(self) -> Memory:
+        """Memory of every stage."""
+
+
+def check_text(report: Checked) -> RenderableType:
+    """Return all that `distsim check` prints."""
+    memory = report.memory
+    use = (
+        f"{fmt_bytes(memory.peak_bytes)} of {fmt_bytes(memory.capacity_bytes)} "
+        f"({percent(memory.peak_bytes / memory.capacity_bytes)}) on the fullest stage"
+    )
+    verdict = Text("OK", style="bold green") if memory.fits else Text("DOES NOT FIT", "bold red")
+    advice = [] if memory.fits else [memory_table(memory)]
+    return Group(
+        Text.assemble(verdict, " ", report.scenario),
+        describe(report).renderables[1],
+        pairs({"memory": use}),
+        *advice,
+        notes(report),
+    )

@@ -1,0 +1,125 @@
+"""A timeline as Chrome trace events, which Perfetto and chrome://tracing open.
+
+Format: "Trace Event Format" (Google, 2016), JSON object form: complete events (``ph`` X) and
+metadata (``ph`` M). Instants and durations are in microseconds, ``pid`` is the rank, ``tid`` the
+stream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+#: Events that are written at once.
+_CHUNK = 2048
+
+
+class SpanLike(Protocol):
+    """One task on one stream of one rank; see `distsim.prediction.timeline.Span`."""
+
+    @property
+    def name(self) -> str:
+        """What runs."""
+
+    @property
+    def category(self) -> str:
+        """Kind of task."""
+
+    @property
+    def rank(self) -> int:
+        """Rank that it runs on."""
+
+    @property
+    def stream(self) -> str:
+        """Stream of the rank."""
+
+    @property
+    def start_s(self) -> float:
+        """Begin, seconds."""
+
+    @property
+    def duration_s(self) -> float:
+        """Duration, seconds."""
+
+    @property
+    def args(self) -> Mapping[str, Any]:
+        """Details."""
+
+
+def events(spans: Iterable[SpanLike]) -> Iterator[dict[str, Any]]:
+    """Yield trace events: the name of each rank and stream before its first span."""
+    streams: dict[tuple[int, str], int] = {}
+    order: dict[int, int] = {}
+    for span in spans:
+        if span.rank not in order:
+            order[span.rank] = 0
+            yield from _name_rank(span)
+        key = (span.rank, span.stream)
+        if key not in streams:
+            streams[key] = order[span.rank]
+            order[span.rank] += 1
+            yield from _name_stream(span, streams[key])
+        start_us, end_us = _us(span.start_s), _us(span.start_s + span.duration_s)
+        yield {
+            "name": span.name,
+            "cat": span.category,
+            "ph": "X",
+            "ts": start_us,
+            # From rounded ends, so that neighbours on a stream touch and never overlap.
+            "dur": round(end_us - start_us, 3),
+            "pid": span.rank,
+            "tid": streams[key],
+            "args": dict(span.args),
+        }
+
+
+def _us(instant_s: float) -> float:
+    """Return microseconds, to the nanosecond that trace viewers resolve."""
+    return round(instant_s * 1e6, 3)
+
+
+def _name_rank(span: SpanLike) -> Iterator[dict[str, Any]]:
+    stage, ranks = span.args.get("stage"), span.args.get("ranks", 1)
+    name = f"rank {span.rank}"
+    if stage is not None:
+        name += f", stage {stage}"
+    if ranks > 1:
+        name += f" (stands for {ranks} ranks)"
+    yield _metadata("process_name", span.rank, 0, name=name)
+    yield _metadata("process_sort_index", span.rank, 0, sort_index=span.rank)
+
+
+def _name_stream(span: SpanLike, tid: int) -> Iterator[dict[str, Any]]:
+    # The compute stream on top, the others as they first appear.
+    place = -1 if span.stream == "compute" else tid
+    yield _metadata("thread_name", span.rank, tid, name=span.stream)
+    yield _metadata("thread_sort_index", span.rank, tid, sort_index=place)
+
+
+def _metadata(name: str, pid: int, tid: int, **args: object) -> dict[str, Any]:
+    return {"name": name, "ph": "M", "pid": pid, "tid": tid, "args": args}
+
+
+def chunks(spans: Iterable[SpanLike], about: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the trace file in pieces, so that a long one never stands in memory as a whole.
+
+    Parameters
+    ----------
+    spans : iterable of SpanLike
+        In any order.
+    about : mapping
+        What the trace shows; viewers list it as metadata.
+    """
+    head = {"displayTimeUnit": "ms", "otherData": dict(about)}
+    yield json.dumps(head, allow_nan=False)[:-1] + ', "traceEvents": [\n'
+    encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+    pending: list[str] = []
+    separator = ""
+    for event in events(spans):
+        pending.append(encode(event))
+        if len(pending) == _CHUNK:
+            yield separator + ",\n".join(pending)
+            separator = ",\n"
+            pending.clear()
+    yield (separator + ",\n".join(pending) if pending else "") + "\n]}\n"

@@ -1,0 +1,176 @@
+"""The catalogue against published counts, the papers' formulas and the operators."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from distsim.files import load_yaml, shipped, shipped_names
+from distsim.hardware.catalogue import topology_names
+from distsim.scenario.load import load
+from distsim.study.validate_rows import ValidationRow, rows, sources
+from distsim.workload import transformer
+from distsim.workload.catalogue import model, model_names
+from distsim.workload.model import ModelSpec
+from distsim.workload.op import Fusion, Numerics, Op
+
+#: Elements of the released checkpoints.
+CHECKPOINTS = {
+    "gpt2": 124_439_808,
+    "gpt2-medium": 354_823_168,
+    "gpt2-large": 774_030_080,
+    "gpt2-xl": 1_557_611_200,
+    "llama2-7b": 6_738_415_616,
+    "llama2-13b": 13_015_864_320,
+    "llama2-70b": 68_976_648_192,
+    "llama3-8b": 8_030_261_248,
+    "llama3-70b": 70_553_706_496,
+    "llama3-405b": 405_853_388_800,
+}
+GPTS = [name for name in model_names() if model(name).family == "gpt"]
+ROWS = {f"{name}:{row.id}": row for name, path in sources().items() for row in rows(path)}
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_count_is_that_of_the_checkpoint(name: str) -> None:
+    assert model(name).parameters == model(name).published_parameters == CHECKPOINTS[name]
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_count_rounds_to_the_published_one(name: str) -> None:
+    spec = model(name)
+    published = spec.published_parameters
+    assert published is not None
+    digits = str(published)
+    unit = 10 ** (len(digits) - len(digits.rstrip("0")))
+    assert abs(spec.parameters - published) <= unit / 2
+
+
+@pytest.mark.parametrize("name", GPTS)
+def test_gpt_count_is_narayanan_2021_equation_2(name: str) -> None:
+    spec = model(name)
+    l, h = spec.layers, spec.hidden  # noqa: E741
+    tables = (spec.vocab + spec.max_positions) / (12 * l * h)
+    expected = 12 * l * h**2 * (1 + 13 / (12 * h) + tables)
+    # The equation leaves out scale and bias of the final norm.
+    assert spec.parameters == pytest.approx(expected + 2 * h, abs=0.5, rel=1e-15)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_operators_own_all_parameters(name: str) -> None:
+    spec = model(name)
+    shape = transformer.Shape(1, 1, Numerics("bf16"), Fusion())
+
+    def owned(part: tuple[Op, ...]) -> int:
+        return sum(op.parameters + op.replicated_parameters for op in part)
+
+    ends = transformer.embedding(spec, shape), transformer.head(spec, shape)
+    assert spec.layers * owned(transformer.layer(spec, shape)) + sum(map(owned, ends)) == (
+        spec.parameters
+    )
+
+
+def test_every_part_is_counted_alone() -> None:
+    spec = model("llama3-8b")
+    parts = spec.parameters_by_part()
+    assert parts["token_embedding"] == parts["lm_head"] == 128_256 * 4096
+    assert parts["position_embedding"] == 0
+    assert parts["norms"] == 65 * 4096
+    # Eight of 32 heads: keys and values have a quarter of the queries' features.
+    assert parts["attention"] == 32 * (2 * 4096**2 + 2 * 4096 * 1024)
+    assert parts["mlp"] == 32 * 3 * 4096 * 14_336
+
+
+def test_switches_change_what_they_say() -> None:
+    spec = model("gpt2")
+    untied = replace(spec, tied_embeddings=False)
+    assert untied.parameters - spec.parameters == 50_257 * 768
+    unbiased = replace(spec, bias=False)
+    assert spec.parameters - unbiased.parameters == 12 * (3 + 1 + 4 + 1) * 768
+    assert spec.parameters - replace(spec, norm="rmsnorm").parameters == 25 * 768
+    assert spec.parameters - replace(spec, positions="rotary").parameters == 1024 * 768
+
+
+def test_catalogue_states_names_sources_and_shapes() -> None:
+    assert len(set(model_names())) == len(model_names()) >= 25
+    for name in model_names():
+        spec = model(name)
+        assert spec.name == name and spec.source
+        assert spec.heads * spec.head_dim == spec.hidden and spec.heads % spec.kv_heads == 0
+
+
+def test_no_name_stands_in_two_files() -> None:
+    files = [load_yaml(shipped("models", file))[0] for file in shipped_names("models")]
+    assert sorted(name for data in files for name in data["models"]) == sorted(model_names())
+
+
+@pytest.mark.parametrize("name", shipped_names("scenarios"))
+def test_scenario_names_what_exists_and_divides(name: str) -> None:
+    scenario = load(name)
+    plan, cluster, batch = scenario.plan, scenario.cluster, scenario.batch
+    assert scenario.model in model_names() and cluster.topology in topology_names()
+    dp, rest = divmod(cluster.devices, plan.tp * plan.pp * plan.cp)
+    assert rest == 0 and batch.global_size % (dp * batch.micro_size) == 0
+    spec = model(str(scenario.model))
+    assert sum(plan.layers_per_stage or [spec.layers]) == spec.layers
+    first_line = shipped("scenarios", name).read_text(encoding="utf-8").splitlines()[0]
+    assert first_line.startswith("# ")
+
+
+def _flop(spec: ModelSpec, sequences: int, length: int) -> float:
+    """FLOP of a step with full recomputation, product by product."""
+    tokens, h = sequences * length, spec.hidden
+    weights = 3 * h * h + h * h + 2 * h * spec.ffn  # qkv, output, feed-forward
+    scores_and_context = 2 * length * h
+    forward_of_layers = 2 * tokens * spec.layers * (weights + scores_and_context)
+    # Layers run forward twice and backward once, at twice the cost; the LM head forward once.
+    return 4 * forward_of_layers + 3 * (2 * tokens * h * spec.vocab)
+
+
+@pytest.mark.parametrize("key", [key for key, row in ROWS.items() if row.derived])
+def test_derived_time_follows_from_the_printed_rate(key: str) -> None:
+    row = ROWS[key]
+    scenario = row.scenario
+    batch = scenario["batch"]
+    flop = _flop(model(scenario["model"]), batch["global_size"], batch["sequence_length"])
+    assert row.tflops_per_device is not None
+    rate = row.tflops_per_device * 1e12 * scenario["cluster"]["devices"]
+    assert row.measured_s == pytest.approx(flop / rate, rel=1e-5)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_row_is_a_scenario_that_loads(row: ValidationRow) -> None:
+    scenario = load(row.scenario)
+    plan, batch = scenario.plan, scenario.batch
+    assert scenario.model in model_names() and scenario.cluster.topology in topology_names()
+    replicas, rest = divmod(scenario.cluster.devices, plan.tp * plan.pp)
+    assert rest == 0 and batch.global_size % (replicas * batch.micro_size) == 0
+    microbatches = batch.global_size // (replicas * batch.micro_size)
+    assert model(str(scenario.model)).layers % (plan.pp * plan.virtual_stages) == 0
+    assert plan.schedule == "1f1b" or microbatches % plan.pp == 0
+
+
+def test_published_figures_stand_as_printed() -> None:
+    korthikanti = rows(sources()["korthikanti-2022"])
+    seconds = [1.42, 1.10, 18.13, 13.75, 49.05, 37.83, 94.42, 71.49]
+    assert [row.measured_s for row in korthikanti] == seconds
+    assert [row.scenario["cluster"]["devices"] for row in korthikanti[::2]] == [8, 64, 280, 512]
+    narayanan = rows(sources()["narayanan-2021"])
+    rates = [137, 138, 142, 135, 138, 140, 148, 155, 163, 163]
+    assert [row.tflops_per_device for row in narayanan] == rates
+    devices = [32, 64, 128, 256, 512, 1024, 1536, 1920, 2520, 3072]
+    assert [row.scenario["cluster"]["devices"] for row in narayanan] == devices
+
+
+@pytest.mark.parametrize(
+    ("row", "printed_mfu"),
+    [("22b", 0.415), ("175b", 0.514), ("530b", 0.560), ("1t", 0.563)],
+)
+def test_published_mfu_agrees_with_the_published_time(row: str, printed_mfu: float) -> None:
+    run = ROWS[f"korthikanti-2022:{row}-sp-selective"]
+    spec, batch = model(run.scenario["model"]), run.scenario["batch"]
+    length = batch["sequence_length"]
+    flop = batch["global_size"] * transformer.model_flop_per_sequence(spec, length)
+    mfu = flop / run.measured_s / run.scenario["cluster"]["devices"] / 312e12
+    assert mfu == pytest.approx(printed_mfu, abs=0.002)
