@@ -373,6 +373,13 @@ CODES: dict[str, CodeInfo] = {
         "A link names a class that link_classes of its edge list does not have.",
         "Mend the name, or add the class with bandwidth, efficiency, latency and source.",
     ),
+    "DS501": CodeInfo(
+        "does not fit into memory",
+        "The fullest pipeline stage needs more memory than a device has. The step is predicted all "
+        "the same; the report says what is over by how much and what each change would free.",
+        "Shard more (zero_stage, tp, pp), keep less (recompute, micro_size), or use devices with "
+        "more memory.",
+    ),
     "DS520": CodeInfo(
         "tasks wait for each other in a circle",
         "The program of the step has a cycle, so no task of it can begin. Scenarios cannot cause "
@@ -383,6 +390,12 @@ CODES: dict[str, CodeInfo] = {
         "unknown error code",
         "The code to explain does not exist. Codes are DS and three digits.",
         "Copy the code from the error message.",
+    ),
+    "DS602": CodeInfo(
+        "command line not understood",
+        "The command, an option or an argument is unknown, missing or has a value that it does not "
+        "take.",
+        "Read the usage in the message, or the help of the command: distsim COMMAND --help.",
     ),
     "DS610": CodeInfo(
         "unknown validation source",
@@ -398,5 +411,17 @@ CODES: dict[str, CodeInfo] = {
         "--set goes through a value that is no mapping",
         "A dotted key descends through mappings; one of its parts is a plain value or a list.",
         "Set that whole value instead, for example model='{layers: 2, ...}'.",
+    ),
+    "DS630": CodeInfo(
+        "output cannot be written",
+        "The target is a directory, its directory is missing or may not be written, the disk is "
+        "full, or it is a file that the same command reads or writes otherwise. A file is written "
+        "whole or not at all: an older one of that name is kept.",
+        "Choose another file, or make room.",
+    ),
+    "DS699": CodeInfo(
+        "an error in distsim",
+        "Something failed that no input should be able to cause. The exit code is 70.",
+        "Run again with DISTSIM_DEBUG=1 and report the traceback together with the scenario.",
     ),
 }

@@ -1,0 +1,1 @@
+"""Evaluators: an op graph in, the instants of its tasks out."""

@@ -43,8 +43,6 @@ class Device:
         A kernel that runs beside a transfer takes ``1 + contention_factor`` times as long.
     reserved_bytes : float
         Memory that no tensor can use: context, communication buffers.
-    memory_half_bytes : float
-        Bytes at which a memory-bound kernel reaches half of its bandwidth.
     status : str
         ``calibrated`` against measurements, or ``datasheet``.
     sources : Mapping[str, str]
@@ -66,7 +64,6 @@ class Device:
     host_launch_s: float
     contention_factor: float
     reserved_bytes: float
-    memory_half_bytes: float
     status: str
     sources: Mapping[str, str]
 
@@ -84,7 +81,6 @@ _NUMBERS: Mapping[str, tuple[str, str, bool, float | None]] = {
     "host_launch": ("host_launch_s", "s", True, None),
     "contention_factor": ("contention_factor", "1", True, None),
     "reserved": ("reserved_bytes", "bytes", True, None),
-    "memory_half": ("memory_half_bytes", "bytes", True, None),
 }
 
 

@@ -1,0 +1,1 @@
+"""Parallel strategies: what each divides, inserts and keeps in memory."""

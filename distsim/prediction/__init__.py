@@ -1,0 +1,1 @@
+"""What a step takes, where its time goes, and whether it fits."""

@@ -79,7 +79,7 @@ def breakdown(program: Program, run: Run) -> tuple[Breakdown, list[dict[str, flo
 
 
 def _previous_end(tasks: npt.NDArray[np.int64], owner: npt.NDArray[np.int32], run: Run) -> Floats:
-    """Return for each busy task the end of the one before it on the same class (0 for the first)."""
+    """Return for each busy task the end of the one before it on its class (0: none)."""
     ends = run.end_s[tasks]
     before = np.concatenate([[0.0], ends[:-1]])
     first = (
@@ -105,10 +105,10 @@ def _waits(
         run.start_s[source], gap_from[at]
     )
     overlap = np.maximum(overlap, 0.0)
-    out: dict[TaskKind, Floats] = {
-        kind: np.bincount(at, weights=overlap * (graph.kind[source] == kind), minlength=len(tasks))
-        for kind in _WAITS
-    }
+    out: dict[TaskKind, Floats] = {}
+    for kind in _WAITS:
+        weights = overlap * (graph.kind[source] == kind)
+        out[kind] = np.bincount(at, weights=weights, minlength=len(tasks)).astype(np.float64)
     total = sum(out.values(), start=np.zeros(len(tasks)))
     scale = np.minimum(1.0, np.divide(gap, total, out=np.ones_like(gap), where=total > 0))
     return {kind: value * scale for kind, value in out.items()}

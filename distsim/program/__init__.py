@@ -1,0 +1,1 @@
+"""Where workload, plan and hardware meet: the op graph of one step."""

@@ -185,6 +185,7 @@ def lay_out(
     expand_hooked: bool,
     emitter: Emitter,
     costs: list[Cost],
+    priced: dict[int, Cost],
 ) -> ClassActions:
     """Choose a pattern for every action of a stage.
 
@@ -195,43 +196,39 @@ def lay_out(
         beside gradients and parameters on the wire.
     costs : list of Cost
         Receives the cost of each label registered with `emitter`.
+    priced : dict
+        Cost of each step by identity; layers and stages share their steps, so that hashing them
+        would take longer than pricing them.
     """
     gather, reduce = _hooked(order, data)
-    priced: dict[tuple[Step, ...], Cost] = {}
-    unit_costs: dict[Step, Cost] = {}
 
     def cost_of(steps: tuple[Step, ...]) -> Cost:
-        if steps not in priced:
-            total = Cost()
-            for step in steps:
-                if step not in unit_costs:
-                    unit_costs[step] = pricer.step(step)
-                total += unit_costs[step]
-            priced[steps] = total
-        return priced[steps]
+        total = Cost()
+        for step in steps:
+            if id(step) not in priced:
+                priced[id(step)] = pricer.step(step)
+            total += priced[id(step)]
+        return total
 
-    after_hook = np.maximum.accumulate(reduce) if len(reduce) else reduce
-    known: dict[tuple[int, int, bool, bool, bool], int] = {}
+    after_hook = np.maximum.accumulate(reduce)
+    expand = np.full(len(order), expand_all) | (expand_hooked & (gather | after_hook))
+    flags = gather + 2 * reduce + 4 * expand + 8 * order.kind.astype(np.int64)
+    distinct, pattern_of = np.unique(flags + 32 * order.chunk, return_inverse=True)
     patterns: list[Pattern] = []
     labels: list[Ints] = []
-    pattern_of = np.zeros(len(order.kind), dtype=np.int64)
-    hooked = gather | after_hook
-    for i, (kind, chunk) in enumerate(zip(order.kind.tolist(), order.chunk.tolist(), strict=True)):
-        expand = expand_all or (expand_hooked and bool(hooked[i]))
-        key = (kind, chunk, bool(gather[i]), bool(reduce[i]), expand)
-        if key not in known:
-            known[key] = len(patterns)
-            name = f"{'FB'[kind]} stage {stage}" + (f" chunk {chunk}" if len(chunks) > 1 else "")
-            cuts = pieces(
-                chunks[chunk], data, forward=kind == FORWARD, gather=key[2], reduce=key[3]
-            )
-            entries = pattern(name, cuts, pricer, expand=expand, cost_of=cost_of)
-            patterns.append(entries)
-            labels.append(np.asarray([emitter.name(e.label) for e in entries], dtype=np.int64))
-            costs += [e.cost for e in entries]
-        pattern_of[i] = known[key]
+    for code in distinct.tolist():
+        chunk, kind = code // 32, code // 8 % 4
+        gathers, reduces, expands = bool(code & 1), bool(code & 2), bool(code & 4)
+        name = f"{'FB'[kind]} stage {stage}" + (f" chunk {chunk}" if len(chunks) > 1 else "")
+        cuts = pieces(chunks[chunk], data, forward=kind == FORWARD, gather=gathers, reduce=reduces)
+        entries = pattern(name, cuts, pricer, expand=expands, cost_of=cost_of)
+        patterns.append(entries)
+        labels.append(np.asarray([emitter.name(e.label) for e in entries], dtype=np.int64))
+        costs += [e.cost for e in entries]
     parameters = sum(c.parameters for c in chunks)
-    return ClassActions(stage, order, patterns, labels, pattern_of, len(chunks), parameters)
+    return ClassActions(
+        stage, order, patterns, labels, pattern_of.reshape(-1), len(chunks), parameters
+    )
 
 
 __all__ = ["BACKWARD", "FORWARD", "ClassActions", "ClassProgram", "TaskKind", "lay_out"]

@@ -16,7 +16,7 @@ from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step
 from distsim.program.actions import ClassActions, ClassProgram, lay_out
-from distsim.program.comm import Network, build_network, collective_groups, send_groups
+from distsim.program.comm import Network, build_network, collective_groups, pair_groups
 from distsim.program.emit import Emitter
 from distsim.program.links import pipeline_sends, reductions_and_gathers
 from distsim.program.opgraph import OpGraph
@@ -97,34 +97,50 @@ def _network(inputs: Inputs, *, fold_enabled: bool) -> Network:
     mesh = mesh_of(plan)
     groups = []
     if plan.tp > 1:
-        used = _tensor_collectives(inputs.chunks)
-        groups.append(collective_groups(mesh, "tp", "tensor", used))
+        groups.append(collective_groups(mesh, "tp", "tensor", _tensor_sizes(inputs.chunks)))
     if inputs.data.size > 1:
-        kinds = (inputs.data.collective,) if inputs.data.reduce != "none" else ()
-        gathers = ("all_gather",) if inputs.data.gather != "none" else ()
-        groups.append(collective_groups(mesh, "dp_cp", "data", (*kinds, *gathers)))
+        groups.append(collective_groups(mesh, "dp_cp", "data", _data_sizes(inputs)))
     if plan.pp > 1:
         hops = stage_hops(plan)
-        groups.append(send_groups(mesh, "forward", hops))
-        groups.append(send_groups(mesh, "backward", [(b, a) for a, b in hops]))
+        sends = {"send": {inputs.boundary_bytes}}
+        groups.append(pair_groups(mesh, "forward", hops, sends))
+        groups.append(pair_groups(mesh, "backward", [(b, a) for a, b in hops], sends))
         if inputs.update.tied_bytes:
-            tied = send_groups(mesh, "tied", [(0, plan.pp - 1)])
-            of_rank = np.full(mesh.size, -1, dtype=np.int64)
-            of_rank[tied.ranks] = np.arange(len(tied.ranks))[:, None]
-            groups.append(type(tied)("tied", tied.ranks, tied.role, of_rank, ("all_reduce",)))
+            sizes = {"all_reduce": {inputs.update.tied_bytes}}
+            groups.append(pair_groups(mesh, "tied", [(0, plan.pp - 1)], sizes))
     return build_network(
         mesh, devices_of(mesh), mesh.stage_of(), groups, inputs.topology, fold_enabled=fold_enabled
     )
 
 
-def _tensor_collectives(chunks: list[list[Chunk]]) -> tuple[str, ...]:
-    names: set[str] = set()
+def _tensor_sizes(chunks: list[list[Chunk]]) -> dict[str, set[float]]:
+    sizes: dict[str, set[float]] = {}
+    steps: set[Step] = set()
     for chunk in (c for stage in chunks for c in stage):
-        steps: list[Step] = [*chunk.receives_forward, *chunk.receives_backward]
+        steps |= {*chunk.receives_forward, *chunk.receives_backward}
         for unit in set(chunk.units):
-            steps += [*unit.forward, *unit.backward]
-        names |= {s.collective.name for s in steps if s.collective}
-    return tuple(sorted(names))
+            steps |= {*unit.forward, *unit.backward}
+    for collective in (s.collective for s in steps if s.collective):
+        sizes.setdefault(collective.name, set()).add(collective.size_bytes)
+    return dict(sorted(sizes.items()))
+
+
+def _data_sizes(inputs: Inputs) -> dict[str, set[float]]:
+    data = inputs.data
+    sizes: dict[str, set[float]] = {}
+    held = [sum(c.parameters for c in stage) for stage in inputs.chunks]
+    if data.reduce == "end":
+        sizes[data.collective] = {p * data.reduce_bytes for p in held}
+    elif data.reduce != "none":
+        sizes[data.collective] = {
+            sum(chunk.units[::-1][i].parameters for i in bucket) * data.reduce_bytes
+            for stage in inputs.chunks
+            for chunk in stage
+            for bucket in data.buckets(chunk.units[::-1])
+        }
+    if data.gather != "none":
+        sizes["all_gather"] = {p * data.gather_bytes for p in held}
+    return sizes
 
 
 def _shared_links(network: Network, plan: Plan, data: DataParallel) -> tuple[bool, bool]:
@@ -156,6 +172,7 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
     mesh = mesh_of(plan)
     stage_of = mesh.stage_of()
     laid_out: dict[tuple[int, int], ClassActions] = {}
+    priced: dict[int, dict[int, Cost]] = {}
     programs = []
     for index, rank in enumerate(network.fold.example):
         stage = int(stage_of[rank])
@@ -172,6 +189,7 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
                 expand_hooked=with_data,
                 emitter=emitter,
                 costs=costs,
+                priced=priced.setdefault(tensor_kind, {}),
             )
         programs.append(laid_out[key].emit(emitter, network, index, int(rank)))
     _join_tensor_groups(emitter, network, programs)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from distsim.collectives.algorithms import pattern
 from distsim.hardware.topology import Topology
 from distsim.parallel.mesh import Mesh
 from distsim.program.fold import Fold, fold
@@ -37,15 +37,15 @@ class Groups:
     role : int64[groups]
     of_rank : int64[ranks]
         Group of each rank (-1: none). For sends, the group in which the rank sends.
-    collectives : tuple of str
-        What runs over the groups.
+    sizes_bytes : dict of str to set of float
+        What runs over the groups: sizes of each collective.
     """
 
     name: str
     ranks: Ints
     role: Ints
     of_rank: Ints
-    collectives: tuple[str, ...]
+    sizes_bytes: Mapping[str, set[float]]
 
 
 def _of_rank(groups: Ints, size: int, column: int | None = None) -> Ints:
@@ -55,22 +55,26 @@ def _of_rank(groups: Ints, size: int, column: int | None = None) -> Ints:
     return out
 
 
-def collective_groups(mesh: Mesh, axis: str, name: str, collectives: tuple[str, ...]) -> Groups:
-    """Groups along a mesh axis."""
+def collective_groups(
+    mesh: Mesh, axis: str, name: str, sizes_bytes: Mapping[str, set[float]]
+) -> Groups:
+    """Return the groups along a mesh axis."""
     ranks = mesh.groups(axis)
-    return Groups(
-        name, ranks, mesh.stage_of()[ranks[:, 0]], _of_rank(ranks, mesh.size), collectives
-    )
+    role = mesh.stage_of()[ranks[:, 0]]
+    return Groups(name, ranks, role, _of_rank(ranks, mesh.size), sizes_bytes)
 
 
-def send_groups(mesh: Mesh, name: str, hops: list[tuple[int, int]]) -> Groups:
-    """Pairs (sender, receiver) between pipeline stages."""
+def pair_groups(
+    mesh: Mesh, name: str, hops: list[tuple[int, int]], sizes_bytes: Mapping[str, set[float]]
+) -> Groups:
+    """Return pairs of ranks on two pipeline stages, with the same other coordinates."""
     per_stage = mesh.size // mesh.pp
     lane = np.arange(per_stage)
     pairs = [np.stack([lane + a * per_stage, lane + b * per_stage], axis=1) for a, b in hops]
     ranks = np.concatenate(pairs)
     role = np.repeat([a * mesh.pp + b for a, b in hops], per_stage)
-    return Groups(name, ranks, role, _of_rank(ranks, mesh.size, 0), ("send",))
+    sender = 0 if "send" in sizes_bytes else None
+    return Groups(name, ranks, role, _of_rank(ranks, mesh.size, sender), sizes_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,25 +190,15 @@ def build_network(
     *,
     fold_enabled: bool,
 ) -> Network:
-    """Compile every family onto the links and fold."""
+    """Compile every family that is used onto the links and fold."""
     families: dict[str, Traffic] = {}
     for groups in all_groups:
         local = local_size(groups.ranks, device_of, topology)
-        for collective in groups.collectives:
-            for algorithm, base, _ in ALGORITHMS[collective]:
-                name = f"{groups.name}/{algorithm}/{base}"
-                if name in families or not _useful(algorithm, groups.ranks.shape[1]):
-                    continue
-                families[name] = compile_traffic(
-                    name,
-                    groups.ranks,
-                    groups.role,
-                    base,
-                    algorithm,
-                    device_of,
-                    topology,
-                    local=local,
-                )
+        for algorithm, base in _chosen(groups, device_of, topology, local):
+            name = f"{groups.name}/{algorithm}/{base}"
+            families[name] = compile_traffic(
+                name, groups.ranks, groups.role, base, algorithm, device_of, topology, local=local
+            )
     if families:
         dropped = never_binding(families.values(), topology.capacity_bytes_per_s)
         families = {name: family.without(dropped) for name, family in families.items()}
@@ -214,17 +208,37 @@ def build_network(
     return Network({g.name: g for g in all_groups}, folded, families)
 
 
-def _useful(algorithm: str, members: int) -> bool:
-    """A tree over two ranks is the ring over two ranks."""
-    return algorithm != "tree" or members > 2
+def _chosen(
+    groups: Groups, device_of: Ints, topology: Topology, local: int
+) -> list[tuple[str, str]]:
+    """Return the (algorithm, base pattern) that win for some size, tried on the first group.
+
+    Only those are folded: an algorithm that nobody runs must not tell ranks apart.
+    """
+    chosen: dict[tuple[str, str], None] = {}
+    for collective, sizes in groups.sizes_bytes.items():
+        options = ALGORITHMS[collective]
+        if len(options) == 1 or groups.ranks.shape[1] <= 2:
+            chosen[options[0][:2]] = None
+            continue
+        tried = [
+            compile_traffic(
+                "",
+                groups.ranks[:1],
+                groups.role[:1],
+                base,
+                algorithm,
+                device_of,
+                topology,
+                local=local,
+            )
+            for algorithm, base, _ in options
+        ]
+        capacity = topology.capacity_bytes_per_s
+        for size in sizes:
+            times = [o[2] * t.alone_s(size, capacity) for o, t in zip(options, tried, strict=True)]
+            chosen[options[times.index(min(times))][:2]] = None
+    return list(chosen)
 
 
-__all__ = [
-    "ALGORITHMS",
-    "Groups",
-    "Network",
-    "build_network",
-    "collective_groups",
-    "pattern",
-    "send_groups",
-]
+__all__ = ["ALGORITHMS", "Groups", "Network", "build_network", "collective_groups", "pair_groups"]

@@ -181,9 +181,9 @@ def fold(roles: Ints, families: list[Traffic], capacity: Floats, *, enabled: boo
     key = np.concatenate(keys) if keys else np.zeros(0, dtype=np.int64)
     unique, inverse = np.unique(key, return_inverse=True)
     sizes = np.concatenate(values) if values else np.zeros(0)
-    total: Floats = np.bincount(inverse.reshape(-1), weights=sizes)
+    sums = np.bincount(inverse.reshape(-1), weights=sizes).astype(np.float64)
     kind, row = unique // rows, unique % rows
-    kind, row, total, row_link = _merge_rows(kind, row, total, capacity, link_first)
+    kind, row, total, row_link = _merge_rows(kind, row, sums, capacity, link_first)
     tables = {}
     for index, (family, (type_of, first)) in enumerate(zip(families, group_parts, strict=True)):
         bounds = np.searchsorted(kind, np.arange(offset[index], offset[index + 1] + 1))

@@ -47,6 +47,14 @@ class Traffic:
     before: Ints
     after: Ints
 
+    def alone_s(self, size_bytes: float, capacity: Floats) -> float:
+        """Return the time of the first group by itself."""
+        mine = self.entry_group == 0
+        link, inverse = np.unique(self.entry_link[mine], return_inverse=True)
+        load = np.bincount(inverse.reshape(-1), weights=self.entry_fraction[mine])
+        busy = (load / capacity[link]).max(initial=0.0)
+        return float(self.latency_s[0] + size_bytes * busy)
+
     def without(self, dropped: npt.NDArray[np.bool_]) -> Traffic:
         """Return the traffic without the entries on dropped links."""
         keep = ~dropped[self.entry_link]
@@ -73,23 +81,36 @@ def never_binding(families: Iterable[Traffic], capacity: Floats) -> npt.NDArray[
     -------
     ndarray of bool, shape (links,)
     """
-    total = {"before": np.zeros(len(capacity)), "after": np.zeros(len(capacity))}
-    exposed = {"before": np.zeros(len(capacity), bool), "after": np.zeros(len(capacity), bool)}
     wide = list(families)
-    for side, sums in total.items():
-        pairs = []
-        for family in wide:
-            link, other = family.entry_link, getattr(family, side)
-            exposed[side][link[other < 0]] = True
-            larger = (other >= 0) & (capacity[link] > capacity[other])
-            exposed[side][link[(other >= 0) & ~larger]] = True
-            pairs.append(link[larger] * len(capacity) + other[larger])
-        link, other = np.divmod(np.unique(np.concatenate(pairs)), len(capacity))
-        np.add.at(sums, link, capacity[other])
-    enough = capacity * (1 + REL_TOL)
-    fed = ~exposed["before"] & (total["before"] > 0) & (total["before"] <= enough)
-    feeds = ~exposed["after"] & (total["after"] > 0) & (total["after"] <= enough)
-    return np.asarray(fed | feeds)
+    links = [f.entry_link for f in wide]
+    fed = _covered(links, [f.before for f in wide], capacity)
+    return fed | _covered(links, [f.after for f in wide], capacity)
+
+
+def _covered(links: list[Ints], others: list[Ints], capacity: Floats) -> npt.NDArray[np.bool_]:
+    """Say which links are larger than each link on one side, and at least as large as all of them.
+
+    Strictly larger than each, so that two links of one size do not excuse each other.
+    """
+    count = len(capacity)
+    low, high = np.full(count, count), np.full(count, -1)
+    largest = np.zeros(count)
+    for link, other in zip(links, others, strict=True):
+        np.minimum.at(low, link, other)
+        np.maximum.at(high, link, other)
+        np.maximum.at(largest, link, capacity[other])
+    total = np.where(low == high, largest, np.inf)
+    several = (low >= 0) & (low < high) & (largest < capacity)
+    if several.any():
+        pairs = [
+            link[several[link]] * count + o[several[link]]
+            for link, o in zip(links, others, strict=True)
+        ]
+        link, other = np.divmod(np.unique(np.concatenate(pairs)), count)
+        total[several] = 0.0
+        np.add.at(total, link, capacity[other])
+    known = (low >= 0) & (high >= 0) & (largest < capacity)
+    return np.asarray(known & (total <= capacity * (1 + REL_TOL)))
 
 
 def local_size(groups: Ints, device_of: Ints, topology: Topology) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from distsim.report.layout import pairs, parameters
+from distsim.report.layout import parameters
 
 _OVERLAPS = {
     "overlap_grad_reduce": "gradient reduction",
@@ -51,27 +51,21 @@ class Described(Protocol):
         """What a person should know."""
 
 
-def describe(scenario: Described) -> RenderableType:
-    """Return the headline: model, cluster, batch, plan, software."""
+def facts(scenario: Described) -> dict[str, str]:
+    """Return model, cluster, batch, plan and software, each in a few words."""
     plan, names = scenario.plan, scenario.resolved
-    batch = (
-        f"{names['global_size']:,} sequences of {names['sequence_length']:,} tokens: "
-        f"{plan['microbatches']:,} micro batches of {plan['micro_size']:,} "
-        f"on {plan['dp']:,} {'replica' if plan['dp'] == 1 else 'replicas'}"
-    )
-    return Group(
-        Text(scenario.scenario, style="bold"),
-        pairs(
-            {
-                "model": f"{scenario.model}, {parameters(scenario.parameters)}",
-                "cluster": f"{plan['devices']:,} x {names['device']} on {names['topology']}",
-                "batch": batch,
-                "plan": _plan(plan),
-                "overlap": _overlap(plan),
-                "software": f"{names['stack']}, {names['precision']}, {names['optimizer']}",
-            }
+    return {
+        "model": f"{scenario.model}, {parameters(scenario.parameters)}",
+        "cluster": f"{plan['devices']:,} x {names['device']} on {names['topology']}",
+        "batch": (
+            f"{names['global_size']:,} sequences of {names['sequence_length']:,} tokens: "
+            f"{plan['microbatches']:,} micro batches of {plan['micro_size']:,} "
+            f"on {plan['dp']:,} {'replica' if plan['dp'] == 1 else 'replicas'}"
         ),
-    )
+        "plan": _plan(plan),
+        "overlap": ", ".join(text for name, text in _OVERLAPS.items() if plan[name]) or "none",
+        "software": f"{names['stack']}, {names['precision']}, {names['optimizer']}",
+    }
 
 
 def _plan(plan: Mapping[str, Any]) -> str:
@@ -80,16 +74,12 @@ def _plan(plan: Mapping[str, Any]) -> str:
     parts = [" x ".join(shown) or "dp 1"]
     if plan["pp"] > 1:
         virtual = plan["virtual_stages"]
-        parts.append(plan["schedule"] + (f" of {virtual} virtual stages" if virtual > 1 else ""))
+        parts.append(plan["schedule"] + (f" with {virtual} virtual stages" if virtual > 1 else ""))
     parts.append(f"ZeRO {plan['zero_stage']}")
     if plan["sequence_parallel"]:
         parts.append("sequence parallel")
     parts.append(_RECOMPUTE[plan["recompute"]])
     return ", ".join(parts)
-
-
-def _overlap(plan: Mapping[str, Any]) -> str:
-    return ", ".join(text for name, text in _OVERLAPS.items() if plan[name]) or "none"
 
 
 def notes(scenario: Described) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import floor, log10
 from typing import Any
 
 from rich.padding import Padding
@@ -24,6 +25,9 @@ _UNITS = (
     ("_bytes", fmt_bytes),
     ("_s", fmt_s),
 )
+#: Units that all rows of a table share, largest first.
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
+BYTES = ((1e9, "GB"), (1e6, "MB"))
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -75,6 +79,21 @@ def bar(share: float, width: int, *, ascii_only: bool) -> str:
     return "█" * full + (_EIGHTHS[rest] if rest else "")
 
 
+def scale_of(whole: float, steps: Sequence[tuple[float, str]]) -> tuple[float, str]:
+    """Return the first of `steps` (size and name of a unit) that is not above `whole`."""
+    return next((step for step in steps if whole >= step[0]), steps[-1])
+
+
+def fixed(value: float, whole: float, scale: float) -> str:
+    """Return a part in the unit `scale`, with the decimals that give the whole four digits.
+
+    >>> fixed(0.0287, 18.9377, 1.0)
+    '0.03'
+    """
+    decimals = max(0, 3 - floor(log10(whole / scale)))
+    return f"{value / scale:,.{decimals}f}"
+
+
 def heading(text: str) -> Text:
     """Return the title of a section."""
     return Text(text, style="bold")
@@ -91,7 +110,9 @@ def columns(
     last = len(heads) - 1
     for n, head in enumerate(heads):
         text = n in left
-        table.add_column(head, justify="left" if text else "right", no_wrap=not (text and n == last))
+        table.add_column(
+            head, justify="left" if text else "right", no_wrap=not (text and n == last)
+        )
     for row in rows:
         table.add_row(*row)
     return table

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from distsim.prediction.predict import Memory
-from distsim.report.layout import columns, heading, percent
+from distsim.report.layout import BYTES, columns, fixed, heading, percent, scale_of
 from distsim.units import fmt_bytes
 
 _PARTS = ("weights", "gradients", "optimizer", "activations", "buffers", "peak")
@@ -30,10 +30,12 @@ def memory_table(memory: Memory) -> RenderableType:
 
 
 def _rows(memory: Memory) -> list[list[str | Text]]:
+    scale, unit = scale_of(memory.capacity_bytes, BYTES)
     texts: list[tuple[str, ...]] = []
     for stage in memory.stages:
         values = [float(getattr(stage, f"{part}_bytes")) for part in _PARTS]
-        texts.append((*map(fmt_bytes, values), percent(values[-1] / memory.capacity_bytes)))
+        sizes = [f"{fixed(v, memory.capacity_bytes, scale)} {unit}" for v in values]
+        texts.append((*sizes, percent(values[-1] / memory.capacity_bytes)))
     peaks = [stage.peak_bytes for stage in memory.stages]
     fullest = peaks.index(max(peaks))
     runs = _runs(texts)
@@ -46,8 +48,7 @@ def _runs(texts: Sequence[tuple[str, ...]]) -> list[tuple[int, int]]:
     """Return first and last index of each run of equal texts."""
     starts = [n for n in range(len(texts)) if n == 0 or texts[n] != texts[n - 1]]
     return [
-        (first, after - 1)
-        for first, after in zip(starts, [*starts[1:], len(texts)], strict=True)
+        (first, after - 1) for first, after in zip(starts, [*starts[1:], len(texts)], strict=True)
     ]
 
 

@@ -9,8 +9,17 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from distsim.errors import CodeInfo
-from distsim.report.layout import bare, columns, flat, heading, quantity
-from distsim.units import fmt_s
+from distsim.report.layout import (
+    SECONDS,
+    bare,
+    columns,
+    fixed,
+    flat,
+    heading,
+    pairs,
+    quantity,
+    scale_of,
+)
 
 
 def list_text(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -25,20 +34,29 @@ def list_text(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def record_text(record: Mapping[str, Any]) -> RenderableType:
     """Return one record: its name, its values with their units, and where each comes from."""
-    values = flat({k: v for k, v in record.items() if k not in ("name", "sources")})
     sources: Mapping[str, str] = record.get("sources", {})
-    lists = {k: v for k, v in values.items() if _is_table(v)}
-    rows = []
+    values = flat({k: v for k, v in record.items() if k not in ("name", "sources")})
+    tables = {key: value for key, value in values.items() if _is_table(value)}
+    rows: list[list[str | Text]] = []
     for key, value in values.items():
-        if key not in lists:
-            name = ".".join(bare(part) for part in key.split("."))
-            rows.append([name, quantity(key.split(".")[0] if "." in key else key, value),
-                         Text(sources.get(name, ""), style="dim")])
-    parts: list[RenderableType] = [heading(str(record.get("name", "")))]
-    parts.append(columns(("", "", "source" if sources else ""), rows, left=(0, 1, 2)))
-    for key, value in lists.items():
-        parts += [Text(), heading(key.replace("_", " ")), list_text(value)]
+        if key not in tables:
+            name = ".".join(map(bare, key.split(".")))
+            row: list[str | Text] = [name, quantity(key.split(".")[0], value)]
+            rows.append([*row, Text(sources[name], style="dim")] if name in sources else row)
+    heads = ("", "", "source") if sources else ("", "")
+    parts: list[RenderableType] = [heading(str(record["name"]))]
+    parts.append(columns(heads, rows, left=range(len(heads))))
+    for key, entries in tables.items():
+        parts += [Text(), heading(key.replace("_", " ")), *_entries(entries)]
     return Group(*parts)
+
+
+def _entries(entries: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    """Return a table of entries, and below it where each comes from: too long for a column."""
+    rows = [{k: v for k, v in entry.items() if k != "source"} for entry in entries]
+    sources = {str(entry["name"]): str(entry["source"]) for entry in entries if "source" in entry}
+    below: list[RenderableType] = [Text(), pairs(sources)] if sources else []
+    return [list_text(rows), *below]
 
 
 def _is_table(value: object) -> bool:
@@ -66,35 +84,36 @@ def validation_text(report: Mapping[str, Any]) -> RenderableType:
     """
     parts: list[RenderableType] = []
     for source in report["sources"]:
-        rows = [
-            [
-                case["id"],
-                case["split"].replace("_", " "),
-                fmt_s(case["measured_s"]),
-                fmt_s(case["predicted_s"]),
-                _signed(case["error_percent"]),
-            ]
-            for case in source["cases"]
+        parts += [heading(source["name"]), _cases(source["cases"]), Text()]
+    errors = columns(
+        ("source", "rows", "held out", "MAPE", "held-out MAPE", "median", "worst", "mean"),
+        [_errors(source) for source in report["sources"]],
+    )
+    return Group(*parts, heading("Errors of the step time"), errors)
+
+
+def _cases(cases: Sequence[Mapping[str, Any]]) -> RenderableType:
+    rows = []
+    for case in cases:
+        scale, unit = scale_of(case["measured_s"], SECONDS)
+        times = [
+            f"{fixed(case[key], case['measured_s'], scale)} {unit}"
+            for key in ("measured_s", "predicted_s")
         ]
-        heads = ("run", "split", "measured", "predicted", "error")
-        parts += [heading(source["name"]), columns(heads, rows, left=(0, 1)), Text()]
-    rows = [
-        [
-            source["name"],
-            f"{source['rows']}",
-            f"{source['held_out_rows']}",
-            f"{source['mape_percent']:.2f} %",
-            "-" if source["held_out_mape_percent"] is None
-            else f"{source['held_out_mape_percent']:.2f} %",
-            f"{source['median_percent']:.2f} %",
-            _signed(source["worst_percent"]),
-            _signed(source["signed_mean_percent"]),
-        ]
-        for source in report["sources"]
+        split = case["split"].replace("_", " ")
+        rows.append([case["id"], split, *times, f"{case['error_percent']:+.2f} %"])
+    return columns(("run", "split", "measured", "predicted", "error"), rows, left=(0, 1))
+
+
+def _errors(source: Mapping[str, Any]) -> list[str]:
+    held_out = source["held_out_mape_percent"]
+    return [
+        source["name"],
+        f"{source['rows']}",
+        f"{source['held_out_rows']}",
+        f"{source['mape_percent']:.2f} %",
+        "-" if held_out is None else f"{held_out:.2f} %",
+        f"{source['median_percent']:.2f} %",
+        f"{source['worst_percent']:+.2f} %",
+        f"{source['signed_mean_percent']:+.2f} %",
     ]
-    heads = ("source", "rows", "held out", "MAPE", "held-out MAPE", "median", "worst", "mean")
-    return Group(*parts, heading("Errors of the step time"), columns(heads, rows))
-
-
-def _signed(value_percent: float) -> str:
-    return f"{value_percent:+.2f} %"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import floor, log10
+from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
@@ -10,8 +10,8 @@ from rich.text import Text
 
 from distsim.prediction.breakdown import Breakdown
 from distsim.prediction.predict import Memory, Prediction
-from distsim.report.described import Described, describe, notes
-from distsim.report.layout import bar, columns, heading, pairs, percent
+from distsim.report.described import Described, facts, notes
+from distsim.report.layout import SECONDS, bar, columns, fixed, heading, pairs, percent, scale_of
 from distsim.report.memory import memory_table
 from distsim.units import fmt_bytes, fmt_flop_per_s, fmt_s
 
@@ -27,13 +27,13 @@ PARTS = {
     "host_s": "waiting for the host",
 }
 _BAR_WIDTH = 24
-_DIGITS = 4
 
 
 def run_text(prediction: Prediction) -> RenderableType:
     """Return all that `distsim run` prints."""
     return Group(
-        describe(prediction),
+        heading(prediction.scenario),
+        pairs(facts(prediction)),
         Text(),
         _rates(prediction),
         Text(),
@@ -42,7 +42,7 @@ def run_text(prediction: Prediction) -> RenderableType:
         Text(),
         memory_table(prediction.memory),
         Text(),
-        Text(f"Bottleneck: {prediction.bottleneck}."),
+        Text(f"Bottleneck: {prediction.bottleneck.rstrip('.')}."),
         Text(_evaluation(prediction), style="dim"),
         notes(prediction),
     )
@@ -75,7 +75,7 @@ class _Parts:
         self.step_s = step_s
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        scale, unit = _scale(self.step_s)
+        scale, unit = scale_of(self.step_s, SECONDS)
         rows: list[list[str | Text]] = []
         for name, value_s in self.parts.to_dict().items():
             share = value_s / self.step_s
@@ -87,34 +87,18 @@ class _Parts:
         yield columns(("part", "time", "share", ""), rows, left=(0, 3))
 
 
-def _scale(whole_s: float) -> tuple[float, str]:
-    """Return the unit that the whole reads best in, so that all parts share it."""
-    for scale, unit in ((1.0, "s"), (1e-3, "ms")):
-        if whole_s >= scale:
-            return scale, unit
-    return 1e-6, "us"
-
-
-def fixed(value_s: float, whole_s: float, scale: float) -> str:
-    """Return a part with as many decimals as give the whole four significant digits.
-
-    >>> fixed(0.0287, 18.9377, 1.0)
-    '0.03'
-    """
-    decimals = max(0, _DIGITS - 1 - floor(log10(whole_s / scale)))
-    return f"{value_s / scale:,.{decimals}f}"
-
-
 def _evaluation(prediction: Prediction) -> str:
-    bounds = prediction.bounds
+    bounds, step_s = prediction.bounds, prediction.step_s
+    scale, unit = scale_of(step_s, SECONDS)
+    lower, upper = (fixed(b, step_s, scale) for b in (bounds.lower_s, bounds.upper_s))
     return (
         f"Evaluator {prediction.evaluator}: {prediction.tasks:,} tasks, "
         f"{prediction.devices:,} ranks in {prediction.classes:,} classes. "
-        f"Bounds: {fmt_s(bounds.lower_s)} to {fmt_s(bounds.upper_s)}."
+        f"Bounds: {lower} {unit} to {upper} {unit}."
     )
 
 
-class Checked(Described):
+class Checked(Described, Protocol):
     """What a check says beside what it says of its scenario."""
 
     @property
@@ -133,8 +117,7 @@ def check_text(report: Checked) -> RenderableType:
     advice = [] if memory.fits else [memory_table(memory)]
     return Group(
         Text.assemble(verdict, " ", report.scenario),
-        describe(report).renderables[1],
-        pairs({"memory": use}),
+        pairs(facts(report) | {"memory": use}),
         *advice,
         notes(report),
     )

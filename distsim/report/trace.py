@@ -86,18 +86,18 @@ def _name_rank(span: SpanLike) -> Iterator[dict[str, Any]]:
         name += f", stage {stage}"
     if ranks > 1:
         name += f" (stands for {ranks} ranks)"
-    yield _metadata("process_name", span.rank, 0, name=name)
-    yield _metadata("process_sort_index", span.rank, 0, sort_index=span.rank)
+    yield _metadata("process_name", span.rank, 0, {"name": name})
+    yield _metadata("process_sort_index", span.rank, 0, {"sort_index": span.rank})
 
 
 def _name_stream(span: SpanLike, tid: int) -> Iterator[dict[str, Any]]:
     # The compute stream on top, the others as they first appear.
     place = -1 if span.stream == "compute" else tid
-    yield _metadata("thread_name", span.rank, tid, name=span.stream)
-    yield _metadata("thread_sort_index", span.rank, tid, sort_index=place)
+    yield _metadata("thread_name", span.rank, tid, {"name": span.stream})
+    yield _metadata("thread_sort_index", span.rank, tid, {"sort_index": place})
 
 
-def _metadata(name: str, pid: int, tid: int, **args: object) -> dict[str, Any]:
+def _metadata(name: str, pid: int, tid: int, args: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "ph": "M", "pid": pid, "tid": tid, "args": args}
 
 

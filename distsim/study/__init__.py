@@ -1,0 +1,1 @@
+"""Many predictions: validation against published runs."""

@@ -354,7 +354,7 @@ def embedding(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
 
 
 def head(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
-    """Final norm, LM head and cross entropy; the last stage runs it.
+    """Return final norm, LM head and cross entropy; the last stage runs them.
 
     The loss works on fp32 logits (4 bytes): copied, reduced to maxima, shifted, exponentiated,
     summed and divided in passes of their own (38 + 22 bytes a logit), or in one fused kernel.

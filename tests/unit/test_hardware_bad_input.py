@@ -156,14 +156,14 @@ def test_names_that_do_not_exist() -> None:
 
 
 BAD_DEVICES = [
-    ("gemm_efficiency: {value: 0.88", "gemm_efficiency: {value: 1.2", "DS405"),
-    ("gemm_efficiency: {value: 0.88", "gemm_efficiency: {value: 0", "DS405"),
+    ("gemm_efficiency: {value: 0.768", "gemm_efficiency: {value: 1.2", "DS405"),
+    ("gemm_efficiency: {value: 0.768", "gemm_efficiency: {value: 0", "DS405"),
     ("2039 GB/s", "0 GB/s", "DS213"),
     ("2039 GB/s", "2039", "DS210"),
-    ("6 us", "-6 us", "DS213"),
+    ("value: 6 us", "value: -6 us", "DS213"),
     ("sm_count: {value: 108", "sm_count: {value: 1.5", "DS404"),
     ("gemm_fill_k:", "gemm_fil_k:", "DS402"),
-    ("status: datasheet", "status: guessed", "DS406"),
+    ("status: calibrated", "status: guessed", "DS406"),
     ("  bf16:", "  bf15:", "DS402"),
     ("vendor: NVIDIA", "# no vendor", "DS403"),
 ]

@@ -1,0 +1,238 @@
+"""``distsim scenarios, models, devices, topologies, stacks``: what is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from distsim.cli.group import Commands
+from distsim.cli.options import json_option
+
+Record = dict[str, Any]
+
+
+def _print_list(kind: str, rows: Sequence[Record], as_json: bool) -> None:
+    from distsim.cli.output import print_json, print_text
+
+    if as_json:
+        print_json({kind: rows})
+    else:
+        from distsim.report.tables import list_text
+
+        print_text(list_text(rows))
+
+
+def _print_record(record: Record, as_json: bool) -> None:
+    from distsim.cli.output import print_json, print_text
+
+    if as_json:
+        print_json(record)
+    else:
+        from distsim.report.tables import record_text
+
+        print_text(record_text(record))
+
+
+def _catalogue(kind: str, rows: Callable[[], Sequence[Record]], about: str) -> click.Group:
+    """Return the command that lists what is shipped of a kind; `show` is added to it."""
+
+    @click.group(
+        kind,
+        cls=Commands,
+        invoke_without_command=True,
+        subcommand_metavar="[show NAME]",
+        help=f"List the shipped {kind}, or show one.\n\n{about}",
+    )
+    @json_option
+    @click.pass_context
+    def group(context: click.Context, as_json: bool) -> None:
+        context.obj = as_json
+        if context.invoked_subcommand is None:
+            _print_list(kind, rows(), as_json)
+
+    return group
+
+
+def _model_rows() -> list[Record]:
+    from distsim.workload.catalogue import model, model_names
+
+    keys = ("name", "family", "parameters", "layers", "hidden", "heads", "kv_heads", "vocab")
+    return [{key: getattr(model(name), key) for key in keys} for name in model_names()]
+
+
+models = _catalogue(
+    "models",
+    _model_rows,
+    "A scenario takes one by its name, or changes a few values of one.\n\n"
+    "\b\nExamples:\n  distsim models\n  distsim models show llama3-70b --json",
+)
+
+
+@models.command("show")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def _show_model(outer: bool, name: str, as_json: bool) -> None:
+    """Show the shape of the model NAME and its parameters, part by part."""
+    from distsim.workload.catalogue import model
+
+    _print_record(model(name).to_dict(), as_json or outer)
+
+
+def _device_rows() -> list[Record]:
+    from distsim.hardware.catalogue import device, device_names
+
+    found = [device(name) for name in device_names()]
+    return [
+        {
+            "name": d.name,
+            "vendor": d.vendor,
+            "status": d.status,
+            "memory_bytes": d.memory_bytes,
+            "memory_bandwidth_bytes_per_s": d.memory_bandwidth_bytes_per_s,
+            "peak_flop_per_s": d.peak_flop_per_s.get("bf16", d.peak_flop_per_s.get("fp16")),
+        }
+        for d in found
+    ]
+
+
+devices = _catalogue(
+    "devices",
+    _device_rows,
+    "The peak is that of dense 16-bit matrix products. Every number of a device has a source: "
+    "see show.\n\n"
+    "\b\nExamples:\n  distsim devices\n  distsim devices show a100-80gb-sxm",
+)
+
+
+@devices.command("show")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def _show_device(outer: bool, name: str, as_json: bool) -> None:
+    """Show all numbers of the device NAME, each with its source."""
+    from dataclasses import asdict
+
+    from distsim.hardware.catalogue import device
+
+    _print_record(asdict(device(name)), as_json or outer)
+
+
+def _topology_rows() -> list[Record]:
+    from distsim.hardware.catalogue import topology_info, topology_names
+
+    keys = ("name", "kind", "device", "description")
+    found = [topology_info(name) for name in topology_names()]
+    return [{key: info[key] for key in keys} for info in found]
+
+
+topologies = _catalogue(
+    "topologies",
+    _topology_rows,
+    "A scenario takes one by its name, by a path of a file, or as a block.\n\n"
+    "\b\nExamples:\n  distsim topologies\n"
+    "  distsim topologies show dgx-a100-superpod --devices 1024",
+)
+#: Devices that a topology is shown with: beyond one unit of a superpod, if it has as many.
+_SHOWN_DEVICES = 256
+
+
+@topologies.command("show")
+@click.argument("name")
+@click.option(
+    "--devices",
+    type=click.IntRange(min=1),
+    help=f"Number of devices. Default: the largest power of two up to {_SHOWN_DEVICES} that fits.",
+)
+@json_option
+@click.pass_obj
+def _show_topology(outer: bool, name: str, devices: int | None, as_json: bool) -> None:
+    """Show counts and link classes of the topology NAME with a number of devices."""
+    _print_record(_topology_shape(name, devices), as_json or outer)
+
+
+def _topology_shape(name: str, devices: int | None) -> Record:
+    from distsim.errors import DistsimError
+    from distsim.hardware.catalogue import load_topology
+
+    if devices is not None:
+        return load_topology(name, devices).shape()
+    tried = _SHOWN_DEVICES
+    while True:
+        try:
+            return load_topology(name, tried).shape()
+        except DistsimError as error:
+            if error.code != "DS410" or tried == 1:
+                raise
+            tried //= 2
+
+
+def _stack_rows() -> list[Record]:
+    from distsim.cost.stack import load_stack, stack_names
+
+    found = [load_stack(name) for name in stack_names()]
+    return [{"name": s.name, "description": s.description} for s in found]
+
+
+stacks = _catalogue(
+    "stacks",
+    _stack_rows,
+    "A stack is a framework generation: what it fuses, overlaps and stores.\n\n"
+    "\b\nExamples:\n  distsim stacks\n  distsim stacks show megatron-core",
+)
+
+
+@stacks.command("show")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def _show_stack(outer: bool, name: str, as_json: bool) -> None:
+    """Show what the stack NAME fuses and overlaps, and the types that it stores."""
+    from dataclasses import asdict
+
+    from distsim.cost.stack import load_stack
+
+    _print_record(asdict(load_stack(name)), as_json or outer)
+
+
+def _scenario_rows() -> list[Record]:
+    from distsim import api
+    from distsim.files import shipped_names
+
+    return [
+        {
+            "name": name,
+            "model": report.model,
+            "device": report.resolved["device"],
+            "devices": report.plan["devices"],
+            **{degree: report.plan[degree] for degree in ("dp", "tp", "pp")},
+        }
+        for name in shipped_names("scenarios")
+        for report in [api.check(api.load(name))]
+    ]
+
+
+scenarios = _catalogue(
+    "scenarios",
+    _scenario_rows,
+    "\b\nExamples:\n  distsim scenarios\n"
+    "  distsim scenarios show gpt3-175b-1024xa100 > my.yaml\n  distsim run my.yaml",
+)
+
+
+@scenarios.command("show")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def _show_scenario(outer: bool, name: str, as_json: bool) -> None:
+    """Print the file of the shipped scenario NAME, to start one's own from."""
+    from distsim import api
+    from distsim.cli.output import print_json, print_raw
+    from distsim.files import read_text, shipped
+
+    if as_json or outer:
+        print_json(api.load(name).to_dict())
+    else:
+        print_raw(read_text(shipped("scenarios", name)))

@@ -1,0 +1,37 @@
+"""``distsim check``: check a scenario without running it."""
+
+from __future__ import annotations
+
+import click
+
+from distsim.cli.options import json_option, scenario_argument, set_option
+
+
+@click.command()
+@scenario_argument
+@set_option
+@json_option
+def check(scenario: str, changes: tuple[str, ...], as_json: bool) -> None:
+    """Check SCENARIO without running it.
+
+    Looks up every name, multiplies the plan out and adds up the memory. Prints
+    OK with the derived plan, or the first problem with its file and line.
+    Exits with 1 if the plan does not fit into memory, with 2 for bad input.
+
+    \b
+    Examples:
+      distsim check my.yaml
+      distsim check gpt3-175b-1024xa100 --set cluster.devices=512
+    """
+    from distsim import api
+    from distsim.cli.output import print_json, print_text
+
+    report = api.check(api.load(scenario, changes))
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        from distsim.report.text import check_text
+
+        print_text(check_text(report))
+    if not report.memory.fits:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,175 @@
+"""Where results go: standard output, and files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from distsim.cli.guard import CLOSED_PIPE
+from distsim.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: Columns of text that goes to a file or a pipe.
+PLAIN_WIDTH = 100
+
+
+def print_text(text: RenderableType) -> None:
+    """Print a text: in the terminal's width and colours, or plain and 100 columns wide."""
+    from rich.console import Console
+
+    with _standard_output():
+        terminal = sys.stdout.isatty()
+        console = Console(
+            width=None if terminal else PLAIN_WIDTH,
+            no_color=True if "NO_COLOR" in os.environ or not terminal else None,
+            force_terminal=None if terminal else False,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
+        with console.capture() as captured:
+            console.print(text)
+        # Tables pad their last column; nobody wants blanks at the ends of lines.
+        lines = captured.get().splitlines()
+        sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
+
+
+def print_json(result: object) -> None:
+    """Print a result as JSON."""
+    from distsim.report.json_ import dumps
+
+    print_raw(dumps(result))
+
+
+def print_raw(text: str) -> None:
+    """Print a text as it is."""
+    with _standard_output():
+        sys.stdout.write(text)
+
+
+@contextmanager
+def _standard_output() -> Iterator[None]:
+    """Write to standard output; a reader that went away is no error, a full disk is one."""
+    try:
+        if sys.stdout is None:
+            raise OSError("it is closed")
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_the_rest()
+        raise click.exceptions.Exit(CLOSED_PIPE) from None
+    except OSError as error:
+        _discard_the_rest()
+        raise _unwritable("standard output", error.strerror or str(error)) from None
+
+
+def _discard_the_rest() -> None:
+    """Keep the interpreter from flushing into a broken stream when it exits."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def check_target(path: str) -> None:
+    """Refuse a file that cannot be written, before any work is done for it.
+
+    Raises
+    ------
+    UsageError
+        DS630.
+    """
+    if not path or "\0" in path:
+        raise _unwritable(repr(path), "not a file name")
+    if path == "-":
+        raise _unwritable("-", "not a file name", fix="use --json for standard output")
+    if os.path.isdir(path):
+        raise _unwritable(
+            path, "it is a directory", fix=f"give a file, as {Path(path) / 'out.json'}"
+        )
+    directory = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(directory):
+        raise _unwritable(path, "its directory does not exist", fix=f"mkdir -p {directory}")
+    if not os.access(directory, os.W_OK):
+        raise _unwritable(path, "its directory may not be written")
+
+
+def check_targets(source: str, *paths: str | None) -> None:
+    """Refuse targets as `check_target` does, and two that are one file, or the scenario itself.
+
+    Raises
+    ------
+    UsageError
+        DS630.
+    """
+    taken = {os.path.realpath(source): "the scenario itself"} if "\0" not in source else {}
+    for path in paths:
+        if path is None:
+            continue
+        check_target(path)
+        real = os.path.realpath(path)
+        if real in taken:
+            raise _unwritable(path, f"it is {taken[real]}", fix="give another name")
+        taken[real] = f"also the target {path}"
+
+
+def write_file(path: str, chunks: Iterable[str]) -> None:
+    """Write a file in one piece: it appears whole, replaces an old one whole, or not at all.
+
+    Raises
+    ------
+    UsageError
+        DS630 where it cannot be written.
+    """
+    check_target(path)
+    real = os.path.realpath(path)  # a link keeps pointing to the file
+    try:
+        if os.path.exists(real) and not stat.S_ISREG(os.stat(real).st_mode):
+            with open(real, "w", encoding="utf-8") as device:
+                device.writelines(chunks)
+        else:
+            _replace(real, chunks)
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _replace(real: str, chunks: Iterable[str]) -> None:
+    directory, name = os.path.split(real)
+    number, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=directory)
+    try:
+        with open(number, "w", encoding="utf-8") as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(number)
+        os.chmod(temporary, _mode(real))
+        os.replace(temporary, real)
+    except BaseException:  # an interrupt leaves nothing behind either
+        os.unlink(temporary)
+        raise
+
+
+def _mode(real: str) -> int:
+    """Return the permissions of the file that is replaced, or those of a new one."""
+    if os.path.exists(real):
+        return stat.S_IMODE(os.stat(real).st_mode)
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _unwritable(name: str, reason: str, fix: str = "") -> UsageError:
+    return UsageError(
+        "DS630",
+        f"{name} cannot be written: {reason.lower()}",
+        value=name,
+        rule="a file in a directory that exists and may be written",
+        fix=fix or "choose another file",
+    )

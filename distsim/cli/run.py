@@ -1,0 +1,88 @@
+"""``distsim run``: predict one optimizer step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from distsim.cli.options import json_option, scenario_argument, set_option
+
+if TYPE_CHECKING:
+    from distsim.prediction.predict import Prediction
+
+
+@click.command()
+@scenario_argument
+@set_option
+@click.option(
+    "--evaluator",
+    type=click.Choice(["auto", "graph", "event"]),
+    help="graph: one pass over the longest path, no contention. event: the discrete-event engine. "
+    "auto: the cheapest that is exact. Default: what the scenario says.",
+)
+@click.option(
+    "--no-fold", is_flag=True, help="Simulate every rank, in place of one of each class. Slow."
+)
+@json_option
+@click.option("-o", "--output", metavar="FILE", help="Also write the JSON to FILE.")
+@click.option(
+    "--trace", metavar="FILE", help="Also write the timeline as a trace that Perfetto opens."
+)
+def run(
+    scenario: str,
+    changes: tuple[str, ...],
+    evaluator: str | None,
+    no_fold: bool,
+    as_json: bool,
+    output: str | None,
+    trace: str | None,
+) -> None:
+    """Predict one optimizer step of SCENARIO.
+
+    SCENARIO is a file, or the name of a shipped scenario (distsim scenarios).
+    Prints the step time, throughput and utilization, where the time goes, the
+    memory of every pipeline stage, and the bottleneck. Exits with 1 if the
+    plan does not fit into memory; the report is still complete then.
+
+    \b
+    Examples:
+      distsim run gpt3-175b-1024xa100
+      distsim run my.yaml --set plan.tp=4 --set plan.recompute=full
+      distsim run my.yaml --json | jq .step_s
+      distsim run my.yaml -o prediction.json --trace trace.json
+    """
+    from distsim import api
+    from distsim.cli.output import check_targets, print_json, print_text, write_file
+
+    check_targets(scenario, output, trace)
+    prediction = api.simulate(api.load(scenario, changes), evaluator=evaluator, fold=not no_fold)
+    result = prediction.to_dict()
+    if output is not None:
+        from distsim.report.json_ import dumps
+
+        write_file(output, [dumps(result)])
+    if trace is not None:
+        _write_trace(trace, prediction)
+    if as_json:
+        print_json(result)
+    else:
+        from distsim.report.text import run_text
+
+        print_text(run_text(prediction))
+    if not prediction.memory.fits:
+        raise click.exceptions.Exit(1)
+
+
+def _write_trace(path: str, prediction: Prediction) -> None:
+    from distsim import __version__
+    from distsim.cli.output import write_file
+    from distsim.report.trace import chunks
+
+    about = {
+        "distsim": __version__,
+        "scenario": prediction.scenario,
+        "evaluator": prediction.evaluator,
+        "step_s": prediction.step_s,
+    }
+    write_file(path, chunks(prediction.timeline.spans(), about))

@@ -1,0 +1,27 @@
+"""``distsim schema``: the JSON Schemas of input and output."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("which", type=click.Choice(["scenario", "prediction"]))
+def schema(which: str) -> None:
+    """Print the JSON Schema of scenario files or of predictions.
+
+    \b
+    Examples:
+      distsim schema scenario > scenario.schema.json
+      distsim schema prediction
+    """
+    from distsim.cli.output import print_json
+
+    if which == "scenario":
+        from distsim.scenario.jsonschema import scenario_schema
+
+        print_json(scenario_schema())
+    else:
+        from distsim.report.schema import prediction_schema
+
+        print_json(prediction_schema())

@@ -1,0 +1,92 @@
+"""The JSON Schema of what ``distsim run --json`` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SECONDS = {"type": "number", "minimum": 0, "description": "seconds"}
+_BYTES = {"type": "number", "minimum": 0, "description": "bytes on one device"}
+_SHARE = {"type": "number", "minimum": 0, "maximum": 1}
+_COUNT = {"type": "integer", "minimum": 0}
+_RATE = {"type": "number", "exclusiveMinimum": 0}
+_TEXTS = {"type": "array", "items": {"type": "string"}}
+
+_PARTS = ("compute", "tensor", "pipeline", "data", "context", "bubble", "optimizer", "host")
+_MEMORY = ("weights", "gradients", "optimizer", "activations", "buffers", "peak")
+_DEGREES = ("devices", "dp", "tp", "pp", "cp", "micro_size", "microbatches", "virtual_stages")
+
+
+def _block(description: str, properties: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": description,
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": not closed,
+    }
+
+
+def prediction_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a prediction.
+
+    The plan and the resolved names are open: later versions add keys there.
+    """
+    at_least_one = {"type": "integer", "minimum": 1}
+    schema = _block(
+        "What one optimizer step takes, where its time goes, and whether it fits. SI units.",
+        {
+            "scenario": {"type": "string", "description": "name of the scenario"},
+            "model": {"type": "string"},
+            "parameters": {**_COUNT, "description": "parameters of the whole model"},
+            "evaluator": {"enum": ["graph", "event"], "description": "the one that was used"},
+            "devices": at_least_one,
+            "plan": _block(
+                "The parallel plan, derived values included.",
+                dict.fromkeys(_DEGREES, at_least_one)
+                | {"schedule": {"type": "string"}, "zero_stage": {"enum": [0, 1, 2, 3]}},
+                closed=False,
+            ),
+            "resolved": {
+                "type": "object",
+                "description": "names and sizes that the scenario stands for",
+            },
+            "step_s": {**_RATE, "description": "seconds of one optimizer step"},
+            "tokens_per_s": {**_RATE, "description": "over all devices"},
+            "tokens_per_s_per_device": _RATE,
+            "model_flop_per_s_per_device": {**_RATE, "description": "without recomputation"},
+            "mfu": {**_SHARE, "description": "model FLOP over the dense peak"},
+            "hfu": {**_SHARE, "description": "model and recomputed FLOP over the dense peak"},
+            "breakdown": _block(
+                "Parts of the step, mean over devices; they sum to step_s.",
+                {f"{part}_s": _SECONDS for part in _PARTS},
+            ),
+            "memory": _memory(),
+            "bounds": _block(
+                "lower_s <= step_s <= upper_s", {"lower_s": _SECONDS, "upper_s": _SECONDS}
+            ),
+            "bottleneck": {"type": "string", "description": "one sentence"},
+            "warnings": _TEXTS,
+            "events": {**_COUNT, "description": "events of the engine; 0 for graph"},
+            "tasks": {**_COUNT, "description": "tasks that were simulated"},
+            "classes": {**at_least_one, "description": "classes of ranks that do the same"},
+        },
+    )
+    head = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "distsim prediction",
+    }
+    return head | schema
+
+
+def _memory() -> dict[str, Any]:
+    stage = _block("One pipeline stage.", {f"{part}_bytes": _BYTES for part in _MEMORY})
+    return _block(
+        "Memory of a device of every pipeline stage.",
+        {
+            "peak_bytes": {**_BYTES, "description": "bytes on a device of the fullest stage"},
+            "capacity_bytes": {**_BYTES, "description": "bytes that a device has"},
+            "fits": {"type": "boolean"},
+            "stages": {"type": "array", "minItems": 1, "items": stage},
+            "advice": {**_TEXTS, "description": "what is over and what would make it fit"},
+        },
+    )

@@ -1,0 +1,52 @@
+"""Whole sessions at the command line, compared to the letter.
+
+A session is a file ``*.txt`` beside this one. Its lines ``$ distsim ...`` are run in order, here;
+what follows each is the standard output, the standard error marked ``2>``, and the exit code.
+Write the commands of a new session into a file and run ``pytest --update-goldens``; then read the
+difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from distsim.cli import main
+
+HERE = Path(__file__).parent
+SESSIONS = sorted(HERE.glob("*.txt"))
+
+
+def _replay(session: str, capsys: pytest.CaptureFixture[str]) -> str:
+    out: list[str] = []
+    for line in session.splitlines():
+        if not line.startswith("$ distsim"):
+            continue
+        code = main(shlex.split(line.removeprefix("$ distsim")))
+        result = capsys.readouterr()
+        out += [line, *result.out.splitlines()]
+        out += [f"2> {text}" for text in result.err.splitlines()]
+        out += [f"[exit {code}]", ""]
+    return "\n".join(out).replace(str(HERE), "$PWD")
+
+
+@pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.stem)
+def test_session(
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    monkeypatch.chdir(HERE)
+    expected = path.read_text(encoding="utf-8")
+    actual = _replay(expected, capsys)
+    if request.config.getoption("--update-goldens"):
+        path.write_text(actual, encoding="utf-8")
+    else:
+        assert actual == expected, "if the change is meant: pytest --update-goldens"
+
+
+def test_there_are_sessions() -> None:
+    assert {path.stem for path in SESSIONS} >= {"bad-input", "catalogues", "explain", "run", "usage"}
