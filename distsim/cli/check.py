@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from distsim.cli.options import json_option, scenario_argument, set_option
+from distsim.cli.verdict import exit_unless_fits
 
 
 @click.command()
@@ -33,5 +34,4 @@ def check(scenario: str, changes: tuple[str, ...], as_json: bool) -> None:
         from distsim.report.text import check_text
 
         print_text(check_text(report))
-    if not report.memory.fits:
-        raise click.exceptions.Exit(1)
+    exit_unless_fits(report.memory, reported=not as_json)

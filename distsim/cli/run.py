@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from distsim.cli.options import json_option, scenario_argument, set_option
+from distsim.cli.verdict import exit_unless_fits
 
 if TYPE_CHECKING:
     from distsim.prediction.predict import Prediction
@@ -70,8 +71,7 @@ def run(
         from distsim.report.text import run_text
 
         print_text(run_text(prediction))
-    if not prediction.memory.fits:
-        raise click.exceptions.Exit(1)
+    exit_unless_fits(prediction.memory, reported=not as_json)
 
 
 def _write_trace(path: str, prediction: Prediction) -> None:

@@ -8,13 +8,14 @@ from typing import Any, Protocol
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from distsim.report.layout import parameters
+from distsim.report.layout import parameters, plural
 
+#: Switch of the plan -> the degree that it matters for, and what is overlapped.
 _OVERLAPS = {
-    "overlap_grad_reduce": "gradient reduction",
-    "overlap_param_gather": "parameter gathering",
-    "overlap_p2p": "pipeline sends",
-    "overlap_tensor": "tensor collectives",
+    "overlap_grad_reduce": ("dp", "gradient reduction"),
+    "overlap_param_gather": ("dp", "parameter gathering"),
+    "overlap_p2p": ("pp", "pipeline sends"),
+    "overlap_tensor": ("tp", "tensor collectives"),
 }
 _RECOMPUTE = {
     "none": "no recomputation",
@@ -59,11 +60,11 @@ def facts(scenario: Described) -> dict[str, str]:
         "cluster": f"{plan['devices']:,} x {names['device']} on {names['topology']}",
         "batch": (
             f"{names['global_size']:,} sequences of {names['sequence_length']:,} tokens: "
-            f"{plan['microbatches']:,} micro batches of {plan['micro_size']:,} "
-            f"on {plan['dp']:,} {'replica' if plan['dp'] == 1 else 'replicas'}"
+            f"{plural(plan['microbatches'], 'micro batch')} of {plan['micro_size']:,} "
+            f"on {plural(plan['dp'], 'replica')}"
         ),
         "plan": _plan(plan),
-        "overlap": ", ".join(text for name, text in _OVERLAPS.items() if plan[name]) or "none",
+        "overlap": _overlap(plan),
         "software": f"{names['stack']}, {names['precision']}, {names['optimizer']}",
     }
 
@@ -80,6 +81,13 @@ def _plan(plan: Mapping[str, Any]) -> str:
         parts.append("sequence parallel")
     parts.append(_RECOMPUTE[plan["recompute"]])
     return ", ".join(parts)
+
+
+def _overlap(plan: Mapping[str, Any]) -> str:
+    shown = [
+        text for switch, (degree, text) in _OVERLAPS.items() if plan[switch] and plan[degree] > 1
+    ]
+    return ", ".join(shown) or "none"
 
 
 def notes(scenario: Described) -> RenderableType:

@@ -65,6 +65,16 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "class"), plural(1024, "rank"), plural(8, "class")
+    ('1 class', '1,024 ranks', '8 classes')
+    """
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "ch")) else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def parameters(count: int) -> str:
     """Return a number of parameters: ``174.6B parameters``."""
     return f"{fmt_count(count)} parameters"

@@ -11,7 +11,17 @@ from rich.text import Text
 from distsim.prediction.breakdown import Breakdown
 from distsim.prediction.predict import Memory, Prediction
 from distsim.report.described import Described, facts, notes
-from distsim.report.layout import SECONDS, bar, columns, fixed, heading, pairs, percent, scale_of
+from distsim.report.layout import (
+    SECONDS,
+    bar,
+    columns,
+    fixed,
+    heading,
+    pairs,
+    percent,
+    plural,
+    scale_of,
+)
 from distsim.report.memory import memory_table
 from distsim.units import fmt_bytes, fmt_flop_per_s, fmt_s
 
@@ -52,10 +62,10 @@ def _rates(prediction: Prediction) -> RenderableType:
     rows = {
         "step time": fmt_s(prediction.step_s),
         "throughput": f"{prediction.tokens_per_s:,.0f} tokens/s",
-        "  per device": f"{prediction.tokens_per_s_per_device:,.4g} tokens/s",
+        "  per device": f"{prediction.tokens_per_s_per_device:,.1f} tokens/s",
         "model FLOP rate": f"{fmt_flop_per_s(prediction.model_flop_per_s_per_device)} per device",
-        "MFU": f"{percent(prediction.mfu)} of the dense peak, model FLOP alone",
-        "HFU": f"{percent(prediction.hfu)} with recomputation",
+        "MFU": f"{percent(prediction.mfu)} of the dense peak",
+        "HFU": f"{percent(prediction.hfu)} of it, recomputation included",
     }
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -92,8 +102,8 @@ def _evaluation(prediction: Prediction) -> str:
     scale, unit = scale_of(step_s, SECONDS)
     lower, upper = (fixed(b, step_s, scale) for b in (bounds.lower_s, bounds.upper_s))
     return (
-        f"Evaluator {prediction.evaluator}: {prediction.tasks:,} tasks, "
-        f"{prediction.devices:,} ranks in {prediction.classes:,} classes. "
+        f"Evaluator {prediction.evaluator}: {plural(prediction.tasks, 'task')}, "
+        f"{plural(prediction.devices, 'rank')} in {plural(prediction.classes, 'class')}. "
         f"Bounds: {lower} {unit} to {upper} {unit}."
     )
 
@@ -114,7 +124,7 @@ def check_text(report: Checked) -> RenderableType:
         f"({percent(memory.peak_bytes / memory.capacity_bytes)}) on the fullest stage"
     )
     verdict = Text("OK", style="bold green") if memory.fits else Text("DOES NOT FIT", "bold red")
-    advice = [] if memory.fits else [memory_table(memory)]
+    advice = [] if memory.fits else [Text(), memory_table(memory)]
     return Group(
         Text.assemble(verdict, " ", report.scenario),
         pairs(facts(report) | {"memory": use}),

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from distsim.cli import main
+from distsim.files import shipped_directory
 
 HERE = Path(__file__).parent
 SESSIONS = sorted(HERE.glob("*.txt"))
@@ -29,7 +30,8 @@ def _replay(session: str, capsys: pytest.CaptureFixture[str]) -> str:
         out += [line, *result.out.splitlines()]
         out += [f"2> {text}" for text in result.err.splitlines()]
         out += [f"[exit {code}]", ""]
-    return "\n".join(out).replace(str(HERE), "$PWD")
+    text = "\n".join(out).replace(str(HERE), "$PWD")
+    return text.replace(str(shipped_directory("scenarios")), "$SCENARIOS")
 
 
 @pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.stem)
@@ -49,4 +51,10 @@ def test_session(
 
 
 def test_there_are_sessions() -> None:
-    assert {path.stem for path in SESSIONS} >= {"bad-input", "catalogues", "explain", "run", "usage"}
+    assert {path.stem for path in SESSIONS} >= {
+        "bad-input",
+        "catalogues",
+        "explain",
+        "run",
+        "usage",
+    }
