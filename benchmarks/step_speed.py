@@ -53,7 +53,8 @@ def wall_s(*command: str) -> float:
 def main() -> None:
     """Print the table."""
     print("Megatron-1T, 64 stages, 512 micro batches")
-    print(f"{'case':28}{'seconds':>9}{'peak MB':>9}{'tasks':>9}{'events':>9}{'us/task':>9}{'classes':>9}")
+    heads = ("seconds", "peak MB", "tasks", "events", "us/task", "classes")
+    print(f"{'case':28}" + "".join(f"{head:>9}" for head in heads))
     for evaluator in ("event", "graph"):
         base = 0.0
         for dp in (1, 16):

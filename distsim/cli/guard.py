@@ -37,7 +37,7 @@ def guarded(command: Callable[[], object]) -> int:
         # The last net: whatever it is, a person gets one line and a way to report it.
         if os.environ.get("DISTSIM_DEBUG"):
             raise
-        _complain(_internal(error))
+        _complain(str(_internal(error)))
         return INTERNAL
 
 
@@ -68,12 +68,13 @@ def _usage(error: click.ClickException) -> UsageError:
     )
 
 
-def _internal(error: Exception) -> str:
+def _internal(error: Exception) -> DistsimError:
     text = str(error).strip().split("\n")[0]
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return (
-        f"DS699: an error in distsim, not in your input ({what[:200]}); "
-        "run again with DISTSIM_DEBUG=1 and report the traceback with the scenario"
+    return DistsimError(
+        "DS699",
+        f"an error in distsim, not in your input ({what[:200]}); "
+        "run again with DISTSIM_DEBUG=1 and report the traceback with the scenario",
     )
 
 

@@ -71,7 +71,12 @@ class Simulation:
             raise cycle_error(
                 self.graph, [t for t in range(self.graph.n_tasks) if self._waiting[t]]
             )
-        return Run(np.asarray(self._start), np.asarray(self._end), "event", self.n_events)
+        return Run(
+            np.asarray(self._start, dtype=np.float64),
+            np.asarray(self._end, dtype=np.float64),
+            "event",
+            self.n_events,
+        )
 
     def _begin(self, task: int) -> None:
         self._start[task] = self.env.now

@@ -1,9 +1,9 @@
 """Weighted max-min fairness for transfers with a demand on each of several links.
 
 A transfer o makes progress r_o a second (all of it is 1) and asks r_o * demand_o,l of row l. Like
-SimGrid's parallel-task model (L07), the rates are max-min fair: every transfer's largest byte rate on any
-row, r_o * w_o with w_o = max_l demand_o,l, grows at the same pace until one of its rows is full
-(progressive filling, Bertsekas and Gallager 1992, section 6.5.2).
+SimGrid's parallel-task model (L07), the rates are max-min fair: every transfer's largest byte rate
+on any row, r_o * w_o with w_o = max_l demand_o,l, grows at the same pace until one of its rows is
+full (progressive filling, Bertsekas and Gallager 1992, section 6.5.2).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shlex
 from pathlib import Path
@@ -20,12 +21,12 @@ def _help(*words: str) -> str:
         found = command.get_command(click.Context(command), word)
         assert found is not None, word
         command = found
-    return command.help or ""
+    return inspect.cleandoc(command.help or "")
 
 
 PAGES = {name: _help(name) for name in COMMANDS} | {"distsim": _help()}
 EXAMPLES = sorted(
-    {line for page in PAGES.values() for line in re.findall(r"^ +distsim .*", page, re.M)}
+    {line for page in PAGES.values() for line in re.findall(r"^  distsim .*", page, re.M)}
 )
 
 

@@ -64,7 +64,9 @@ def test_first_stage_matches_figure_1(model, pp, v, micro, n, whole, less, state
     assert active / GIB == pytest.approx(less, rel=0.01)
 
 
-@pytest.mark.parametrize(("sp", "recompute"), [(False, "none"), (True, "none"), (True, "selective"), (False, "full")])
+@pytest.mark.parametrize(
+    ("sp", "recompute"), [(False, "none"), (True, "none"), (True, "selective"), (False, "full")]
+)
 def test_layer_activations_equal_the_closed_forms(sp, recompute):
     case = _case("megatron-175b", 8, 1, 2, 64, sequence_parallel=sp, recompute=recompute)
     layer = next(u for u in case.inputs.chunks[1][0].units if u.name == "layer")
@@ -77,7 +79,12 @@ def test_layer_activations_equal_the_closed_forms(sp, recompute):
 
 @pytest.mark.parametrize(
     ("stage", "per_parameter"),
-    [(0, lambda n: 16), (1, lambda n: 4 + 12 / n), (2, lambda n: 2 + 14 / n), (3, lambda n: 16 / n)],
+    [
+        (0, lambda n: 16),
+        (1, lambda n: 4 + 12 / n),
+        (2, lambda n: 2 + 14 / n),
+        (3, lambda n: 16 / n),
+    ],
 )
 def test_zero_states_per_parameter(stage, per_parameter):
     n = 16
@@ -96,6 +103,8 @@ def test_zero_states_per_parameter(stage, per_parameter):
         )
     )
     stage_memory = memory(case).stages[0]
-    states = stage_memory.weights_bytes + stage_memory.gradients_bytes + stage_memory.optimizer_bytes
+    states = (
+        stage_memory.weights_bytes + stage_memory.gradients_bytes + stage_memory.optimizer_bytes
+    )
     held = sum(c.parameters for c in case.inputs.chunks[0])
     assert states / held == pytest.approx(per_parameter(n), rel=1e-12)

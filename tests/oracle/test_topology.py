@@ -194,9 +194,9 @@ def test_shipped_topologies_build_route_and_name_a_device(name: str) -> None:
 
 @pytest.mark.parametrize("name", device_names())
 def test_shipped_devices_source_every_number(name: str) -> None:
-    """Peak formats plus thirteen numbers; tensor-core rates above the plain fp32 rate."""
+    """Peak formats plus twelve numbers; tensor-core rates above the plain fp32 rate."""
     shipped = device(name)
-    assert len(shipped.sources) == len(shipped.peak_flop_per_s) + 13
+    assert len(shipped.sources) == len(shipped.peak_flop_per_s) + 12
     assert max(shipped.peak_flop_per_s.values()) > shipped.peak_flop_per_s["fp32"]
 
 

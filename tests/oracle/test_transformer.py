@@ -56,7 +56,9 @@ def test_model_flop_is_six_per_weight_and_token_plus_attention(name):
 def test_layer_parameters_sum_to_the_model():
     for name in ("gpt2", "llama3-8b", "megatron-22b"):
         spec, shape = model(name), _shape(length=1024)
-        per_layer = sum(o.parameters + o.replicated_parameters for o in transformer.layer(spec, shape))
+        per_layer = sum(
+            o.parameters + o.replicated_parameters for o in transformer.layer(spec, shape)
+        )
         ends = (*transformer.embedding(spec, shape), *transformer.head(spec, shape))
         total = spec.layers * per_layer + sum(o.parameters + o.replicated_parameters for o in ends)
         assert total == spec.parameters, name
@@ -88,7 +90,9 @@ def test_sequence_parallel_collectives_of_a_layer():
 def test_dividing_keeps_the_work(parts):
     tensor = TensorParallel(parts, True, False, 2.0)
     spec = model("megatron-22b")
-    whole = layer_unit(TensorParallel(1, False, False, 2.0), transformer.layer(spec, _shape()), "none", 0.0)
+    whole = layer_unit(
+        TensorParallel(1, False, False, 2.0), transformer.layer(spec, _shape()), "none", 0.0
+    )
     share = layer_unit(tensor, transformer.layer(spec, _shape()), "none", 0.0)
 
     def flop(unit):

@@ -15,7 +15,14 @@ from distsim.program.build import build
 from distsim.scenario.resolve import resolve
 
 REL = 1e-9
-SMALL = {"family": "gpt", "layers": 8, "hidden": 512, "heads": 8, "vocab": 4096, "max_positions": 512}
+SMALL = {
+    "family": "gpt",
+    "layers": 8,
+    "hidden": 512,
+    "heads": 8,
+    "vocab": 4096,
+    "max_positions": 512,
+}
 
 scenarios = st.fixed_dictionaries(
     {
@@ -86,7 +93,9 @@ def _scenario(c: dict):
 
 
 several = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
 )
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distsim.api import validate
-from distsim.hardware.catalogue import device, topology_names
-from distsim.hardware.catalogue import load_topology
+from distsim.hardware.catalogue import device, load_topology, topology_names
 
 #: Mean absolute error that each source must not exceed, percent.
 TARGETS = {"korthikanti-2022": 3.0, "narayanan-2021": 4.0}
