@@ -170,7 +170,7 @@ def _numerics(scenario: Scenario, stack: Stack, device: Device) -> Numerics:
         weight_bytes=BYTES[weights],
         gradient_bytes=BYTES[gradients],
         master_bytes=4.0 if master else 0.0,
-        reduce_bytes=BYTES[block.grad_communication or stack.reduction[compute]],
+        reduce_bytes=BYTES[block.grad_communication or block.gradients or stack.reduction[compute]],
         gather_bytes=BYTES[compute],
         loss_scaling=compute == "fp16",
     )
