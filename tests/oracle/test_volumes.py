@@ -110,3 +110,18 @@ def test_the_slowest_port_of_an_edge_list_sets_the_pace():
     )
     reduced_and_gathered = 3 / 4 * (2 + 2) * p.parameters
     assert p.breakdown.data_s == pytest.approx(reduced_and_gathered / 5e9, rel=1e-3)
+
+
+def test_sends_that_do_not_overlap_hold_up_their_sender():
+    plan = {"pp": 4, "tp": 2, "schedule": "1f1b"}
+    held = _run(plan=plan | {"overlap_p2p": False}, batch={"global_size": 16})
+    free = _run(plan=plan | {"overlap_p2p": True}, batch={"global_size": 16})
+    assert free.step_s < held.step_s
+    assert free.breakdown.pipeline_s < held.breakdown.pipeline_s
+
+
+def test_reductions_that_do_not_overlap_hold_up_compute():
+    held = _run(plan={"zero_stage": 2, "overlap_grad_reduce": False})
+    free = _run(plan={"zero_stage": 2, "overlap_grad_reduce": True})
+    # Blocking, every byte of every reduction is exposed.
+    assert held.breakdown.data_s > 1.5 * free.breakdown.data_s
