@@ -1,9 +1,9 @@
-"""Whole sessions at the command line, compared to the letter.
+"""Transcripts of the command line, compared to the letter.
 
-A session is a file ``*.txt`` beside this one. Its lines ``$ distsim ...`` are run in order, here;
-what follows each is the standard output, the standard error marked ``2>``, and the exit code.
-Write the commands of a new session into a file and run ``pytest --update-goldens``; then read the
-difference before you commit it.
+A transcript is a file ``*.txt`` beside this one. Its lines ``$ distsim ...`` are run in order,
+here; what follows each is the standard output, the standard error marked ``2>``, and the exit
+code. Write the commands of a new one into a file and run ``pytest --update-goldens``; then read
+the difference before you commit it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from distsim.cli import main
 from distsim.files import shipped_directory
 
 HERE = Path(__file__).parent
-SESSIONS = sorted(HERE.glob("*.txt"))
+TRANSCRIPTS = sorted(HERE.glob("*.txt"))
 
 
-def _replay(session: str, capsys: pytest.CaptureFixture[str]) -> str:
+def _replay(transcript: str, capsys: pytest.CaptureFixture[str]) -> str:
     out: list[str] = []
-    for line in session.splitlines():
+    for line in transcript.splitlines():
         if not line.startswith("$ distsim"):
             continue
         code = main(shlex.split(line.removeprefix("$ distsim")))
@@ -34,8 +34,8 @@ def _replay(session: str, capsys: pytest.CaptureFixture[str]) -> str:
     return text.replace(str(shipped_directory("scenarios")), "$SCENARIOS")
 
 
-@pytest.mark.parametrize("path", SESSIONS, ids=lambda path: path.stem)
-def test_session(
+@pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
+def test_transcript(
     path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -50,8 +50,8 @@ def test_session(
         assert actual == expected, "if the change is meant: pytest --update-goldens"
 
 
-def test_there_are_sessions() -> None:
-    assert {path.stem for path in SESSIONS} >= {
+def test_there_are_transcripts() -> None:
+    assert {path.stem for path in TRANSCRIPTS} >= {
         "bad-input",
         "catalogues",
         "explain",
