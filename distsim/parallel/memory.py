@@ -47,7 +47,7 @@ class StageMemory:
 
 
 def activations_in_flight_bytes(
-    forward: npt.NDArray[np.bool_], chunk: npt.NDArray[np.int64], saved_bytes: Sequence[float]
+    forward: npt.NDArray[np.bool_], chunk: npt.NDArray[np.int32], saved_bytes: Sequence[float]
 ) -> float:
     """Return the most activation bytes alive at once.
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from distsim.engine import event, graph
+from distsim.engine import graph
 from distsim.engine.result import Run
 from distsim.parallel.memory import StageMemory, activations_in_flight_bytes, stage_memory
 from distsim.prediction.advice import memory_advice
@@ -114,11 +112,12 @@ def evaluate(program: Program, evaluator: str) -> Run:
     ``auto`` takes the longest path and keeps it if no link is ever asked for more than it has and
     no kernel meets a transfer that slows it; then the discrete-event engine would give the same.
     """
-    if evaluator == "event":
-        return event.evaluate(program.graph)
-    run = graph.evaluate(program.graph)
-    if evaluator == "graph" or graph.is_valid(program.graph, run):
-        return run
+    if evaluator != "event":
+        run = graph.evaluate(program.graph)
+        if evaluator == "graph" or graph.is_valid(program.graph, run):
+            return run
+    from distsim.engine import event  # SimPy is only loaded where it runs
+
     return event.evaluate(program.graph)
 
 
@@ -128,7 +127,7 @@ def memory(case: Case) -> Memory:
     stages = []
     for chunks, order in zip(inputs.chunks, plan_actions(plan), strict=True):
         in_flight = activations_in_flight_bytes(
-            order.kind == FORWARD, order.chunk.astype(np.int64), [c.saved_bytes for c in chunks]
+            order.kind == FORWARD, order.chunk, [c.saved_bytes for c in chunks]
         )
         stages.append(
             stage_memory(

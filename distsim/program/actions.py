@@ -185,6 +185,7 @@ def lay_out(
     expand_hooked: bool,
     emitter: Emitter,
     costs: list[Cost],
+    contents: dict[int, tuple[Pricer, tuple[Step, ...]]],
     priced: dict[int, Cost],
 ) -> ClassActions:
     """Choose a pattern for every action of a stage.
@@ -196,6 +197,8 @@ def lay_out(
         beside gradients and parameters on the wire.
     costs : list of Cost
         Receives the cost of each label registered with `emitter`.
+    contents : dict
+        Receives what each label stands for, and who prices it.
     priced : dict
         Cost of each step by identity; layers and stages share their steps, so that hashing them
         would take longer than pricing them.
@@ -225,6 +228,9 @@ def lay_out(
         patterns.append(entries)
         labels.append(np.asarray([emitter.name(e.label) for e in entries], dtype=np.int64))
         costs += [e.cost for e in entries]
+        contents |= {
+            int(label): (pricer, e.steps) for label, e in zip(labels[-1], entries, strict=True)
+        }
     parameters = sum(c.parameters for c in chunks)
     return ClassActions(
         stage, order, patterns, labels, pattern_of.reshape(-1), len(chunks), parameters

@@ -20,7 +20,7 @@ from distsim.program.comm import Network, build_network, collective_groups, pair
 from distsim.program.emit import Emitter
 from distsim.program.links import pipeline_sends, reductions_and_gathers
 from distsim.program.opgraph import OpGraph
-from distsim.program.segment import Cost, Pricer
+from distsim.program.segment import Cost, Part, Pricer
 from distsim.program.tail import Update, finish
 from distsim.schedule import Actions, actions
 
@@ -66,6 +66,8 @@ class Program:
         What each class of ranks runs on its compute stream.
     segment_cost : list of Cost
         Cost of each label of the graph (zero for transfers).
+    contents : dict
+        Steps of each label that is a segment, and who prices them.
     stream_names : tuple of str
     """
 
@@ -73,7 +75,15 @@ class Program:
     network: Network
     classes: tuple[ClassProgram, ...]
     segment_cost: list[Cost]
+    contents: dict[int, tuple[Pricer, tuple[Step, ...]]]
     stream_names: tuple[str, ...]
+
+    def parts(self, label: int) -> list[Part]:
+        """Return the operators of a segment in order, with what they take by themselves."""
+        if label not in self.contents:
+            return []
+        pricer, steps = self.contents[label]
+        return [part for step in steps for part in pricer.parts(step)]
 
 
 def mesh_of(plan: Plan) -> Mesh:
@@ -173,6 +183,7 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
     stage_of = mesh.stage_of()
     laid_out: dict[tuple[int, int], ClassActions] = {}
     priced: dict[int, dict[int, Cost]] = {}
+    contents: dict[int, tuple[Pricer, tuple[Step, ...]]] = {}
     programs = []
     for index, rank in enumerate(network.fold.example):
         stage = int(stage_of[rank])
@@ -189,6 +200,7 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
                 expand_hooked=with_data,
                 emitter=emitter,
                 costs=costs,
+                contents=contents,
                 priced=priced.setdefault(tensor_kind, {}),
             )
         programs.append(laid_out[key].emit(emitter, network, index, int(rank)))
@@ -203,7 +215,7 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
     costs += [Cost()] * (len(emitter.names) - len(costs))
     graph = emitter.graph(network.frozen(), network.fold.capacity_bytes_per_s, factors)
     names = tuple(name for _, name in emitter.streams)
-    return Program(graph, network, tuple(programs), costs, names)
+    return Program(graph, network, tuple(programs), costs, contents, names)
 
 
 def _tensor_type(network: Network, rank: int) -> int:

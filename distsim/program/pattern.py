@@ -25,6 +25,8 @@ class Entry:
     ----------
     cost : Cost
         Of a compute task (its total is the duration).
+    steps : tuple of Step
+        What a compute task stands for.
     collective : Collective or None
         Set for a tensor-parallel transfer.
     after : tuple of int
@@ -38,6 +40,7 @@ class Entry:
 
     label: str
     cost: Cost = field(default_factory=Cost)
+    steps: tuple[Step, ...] = ()
     collective: Collective | None = None
     after: tuple[int, ...] = (-1,)
     gather_bytes: float = 0.0
@@ -106,7 +109,9 @@ def pattern(
     out: Pattern = []
     for piece in cuts:
         entries = (
-            _expanded(label, piece, pricer) if expand else [Entry(label, cost_of(piece.steps))]
+            _expanded(label, piece, pricer)
+            if expand
+            else [Entry(label, cost_of(piece.steps), piece.steps)]
         )
         entries[0].gather_bytes = piece.gather_bytes
         entries[-1].reduce_bytes = piece.reduce_bytes
@@ -121,7 +126,7 @@ def _expanded(label: str, piece: Piece, pricer: Pricer) -> Pattern:
 
     def flush() -> None:
         if run:
-            out.append(Entry(label, pricer.steps(run), after=_ends(out)))
+            out.append(Entry(label, pricer.steps(run), tuple(run), after=_ends(out)))
             run.clear()
 
     for step in piece.steps:
@@ -132,12 +137,13 @@ def _expanded(label: str, piece: Piece, pricer: Pricer) -> Pattern:
         flush()
         host = Cost(host_s=pricer.device.host_launch_s)
         before = _ends(out)
-        out.append(Entry(step.op, host, step.collective, after=before))
+        out.append(Entry(step.op, host, (), step.collective, after=before))
         if not step.works:
             continue
         if step.beside:
             # Kernels start with the transfer, so they wait for what the transfer waits for.
-            out.append(Entry(label, pricer.step(kernels), after=tuple(o - 1 for o in before)))
+            after = tuple(o - 1 for o in before)
+            out.append(Entry(label, pricer.step(kernels), (kernels,), after=after))
         else:
             run.append(kernels)
     flush()

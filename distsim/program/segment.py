@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from distsim.cost.kernel import overlapped_s, price
 from distsim.hardware.device import Device
-from distsim.parallel.step import Collective, Step, Unit
+from distsim.parallel.step import Collective, Step
 
 CollectiveTime = Callable[[Collective], float]
 
@@ -53,6 +54,14 @@ class Cost:
         return max(0.0, self.host_s - self.device_s)
 
 
+class Part(NamedTuple):
+    """One operator of a segment, or a collective that it waits for."""
+
+    name: str
+    category: str
+    duration_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Pricer:
     """Prices steps on one device."""
@@ -73,22 +82,20 @@ class Pricer:
         both_s = overlapped_s(kernels.device_s, transfer_s, self.device.contention_factor)
         return Cost(kernels.device_s, both_s - kernels.device_s, host_s)
 
+    def parts(self, step: Step) -> list[Part]:
+        """Return what a step does, one after another, as a timeline shows it."""
+        cost = self.step(step)
+        out = []
+        if step.collective is not None and not step.beside:
+            out.append(Part(f"{step.op} {step.collective.name}", "tensor", cost.tensor_s))
+            cost = Cost(cost.compute_s)
+        if cost.device_s > 0.0:
+            out.append(Part(step.op, "compute", cost.device_s))
+        return out
+
     def steps(self, steps: Iterable[Step]) -> Cost:
         """Price steps in order."""
         total = Cost()
         for step in steps:
             total += self.step(step)
         return total
-
-
-@dataclass(frozen=True, slots=True)
-class UnitCost:
-    """Cost of both passes of a unit."""
-
-    forward: Cost
-    backward: Cost
-
-
-def unit_cost(pricer: Pricer, unit: Unit) -> UnitCost:
-    """Price a unit's forward and backward passes."""
-    return UnitCost(pricer.steps(unit.forward), pricer.steps(unit.backward))

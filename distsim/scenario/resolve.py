@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import fields, replace
 from math import ceil, log2
 from typing import Any
 
 import numpy as np
 
-from distsim.cost.stack import DEFAULT_STACK, Stack, load_stack
+from distsim.cost.stack import DEFAULT_STACK, Overlap, Stack, load_stack
 from distsim.errors import DistsimError, PlanError, ValueProblem
 from distsim.hardware.catalogue import device as load_device
 from distsim.hardware.catalogue import load_topology
@@ -38,6 +40,7 @@ from distsim.workload.optimizer import (
     state_bytes_per_parameter,
     update_passes,
 )
+from distsim.workload.shape import Shape
 
 BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0}
 #: Megatron-LM pads the vocabulary to a multiple of this times tp.
@@ -61,8 +64,10 @@ def resolve(scenario: Scenario) -> Case:
 
 def _resolve(scenario: Scenario) -> Case:
     cluster, batch = scenario.cluster, scenario.batch
-    topology = load_topology(cluster.topology, cluster.devices, path=("cluster", "topology"))
-    device = load_device(cluster.device or topology.device_name, path=("cluster", "device"))
+    where = _beside(scenario, cluster.topology)
+    topology = load_topology(where, cluster.devices, path=("cluster", "topology"))
+    name = _beside(scenario, cluster.device or topology.device_name)
+    device = load_device(name, path=("cluster", "device"))
     spec = _model(scenario.model)
     stack = load_stack(scenario.stack or DEFAULT_STACK)
     numerics = _numerics(scenario, stack, device)
@@ -71,35 +76,13 @@ def _resolve(scenario: Scenario) -> Case:
     plan = _plan(scenario, spec, stack, length)
     padded, padding = _padded(spec, plan.tp)
     optimizer = _optimizer(scenario)
-    shape = transformer.Shape(plan.micro_size, length, numerics, stack.fusion)
-    tensor = TensorParallel(
-        plan.tp, plan.sequence_parallel, plan.overlap_tensor, numerics.activation_bytes
-    )
-    region = float(shape.tokens * spec.hidden)
-    chunks = model_chunks(
-        plan,
-        tensor,
-        transformer.layer(padded, shape),
-        transformer.embedding(padded, shape),
-        transformer.head(padded, shape),
-        region,
-    )
-    inputs = Inputs(
-        plan,
-        data_parallel(plan, numerics),
-        chunks,
-        boundary_bytes(plan, tensor, region),
-        _update(plan, padded, numerics, optimizer, topology),
-        device,
-        topology,
-        numerics.compute,
-    )
+    shape = Shape(plan.micro_size, length, numerics, stack.fusion)
     sequences = float(batch.global_size)
     model_flop = sequences * transformer.model_flop_per_sequence(spec, length)
     return Case(
         name=scenario.name,
         model=spec.name,
-        inputs=inputs,
+        inputs=_inputs(plan, padded, shape, optimizer, device, topology),
         numerics=numerics,
         tokens=sequences * length,
         model_flop=model_flop,
@@ -118,6 +101,47 @@ def _resolve(scenario: Scenario) -> Case:
             "vocabulary": padded.vocab,
         },
         warnings=(*warnings, *padding),
+    )
+
+
+def _beside(scenario: Scenario, source: Any) -> Any:
+    """Return a path as seen from the scenario's directory, if a file is there, else as it is."""
+    if not isinstance(source, str):
+        return source
+    near = scenario.beside(source)
+    return near if os.path.exists(near) else source
+
+
+def _inputs(
+    plan: Plan,
+    spec: ModelSpec,
+    shape: Shape,
+    optimizer: OptimizerSpec,
+    device: Device,
+    topology: Topology,
+) -> Inputs:
+    numerics = shape.numerics
+    tensor = TensorParallel(
+        plan.tp, plan.sequence_parallel, plan.overlap_tensor, numerics.activation_bytes
+    )
+    region = float(shape.tokens * spec.hidden)
+    chunks = model_chunks(
+        plan,
+        tensor,
+        transformer.layer(spec, shape),
+        transformer.embedding(spec, shape),
+        transformer.head(spec, shape),
+        region,
+    )
+    return Inputs(
+        plan,
+        data_parallel(plan, numerics),
+        chunks,
+        boundary_bytes(plan, tensor, region),
+        _update(plan, spec, numerics, optimizer, topology),
+        device,
+        topology,
+        numerics.compute,
     )
 
 
@@ -191,14 +215,7 @@ def _plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int) -> Pla
     dp = resolve_mesh(devices, given.tp, given.pp, given.cp, given.dp)
     micro = resolve_microbatches(batch.global_size, batch.micro_size, dp)
     schedule = given.schedule or ("interleaved" if given.virtual_stages > 1 else "1f1b")
-    overlap = stack.overlap
-    # Sharded parameters are gathered ahead and gradients leave as they come, in every framework.
-    zero3 = given.zero_stage == 3
-
-    def switch(name: str, forced: bool = False) -> bool:
-        value = getattr(given, name)
-        return bool(value) if value is not None else bool(getattr(overlap, name) or forced)
-
+    overlap = _overlap(scenario, stack)
     plan = Plan(
         devices=devices,
         tp=given.tp,
@@ -212,13 +229,10 @@ def _plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int) -> Pla
         zero_stage=given.zero_stage,
         sequence_parallel=given.sequence_parallel,
         recompute=given.recompute,
-        overlap_grad_reduce=switch("overlap_grad_reduce", zero3),
-        overlap_param_gather=switch("overlap_param_gather", zero3) and given.zero_stage > 0,
-        overlap_p2p=switch("overlap_p2p"),
-        overlap_tensor=switch("overlap_tensor"),
         scatter_gather_p2p=given.scatter_gather_p2p,
         bucket_bytes=given.bucket_size or 0.0,
         prefetch_layers=given.prefetch_layers,
+        **overlap,
         layers_per_chunk=divide_layers(
             spec.layers,
             given.pp,
@@ -234,10 +248,25 @@ def _plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int) -> Pla
     return plan
 
 
+def _overlap(scenario: Scenario, stack: Stack) -> dict[str, bool]:
+    """Return what overlaps: as the plan says, else as the stack does.
+
+    Sharded parameters are gathered ahead and their gradients leave as they come in every
+    framework that shards them.
+    """
+    given = scenario.plan
+    forced = {"overlap_grad_reduce", "overlap_param_gather"} if given.zero_stage == 3 else set()
+    out = {}
+    for field in fields(Overlap):
+        name, value = field.name, getattr(given, field.name)
+        default = getattr(stack.overlap, name) or name in forced
+        out[name] = bool(default if value is None else value)
+    out["overlap_param_gather"] &= given.zero_stage > 0
+    return out
+
+
 def _padded(spec: ModelSpec, tp: int) -> tuple[ModelSpec, list[str]]:
     """Pad the vocabulary where ranks divide it, as Megatron-LM does."""
-    from dataclasses import replace
-
     unit = VOCAB_MULTIPLE * tp
     if tp == 1 or spec.vocab % unit == 0:
         return spec, []
@@ -249,8 +278,6 @@ def _padded(spec: ModelSpec, tp: int) -> tuple[ModelSpec, list[str]]:
 
 
 def _optimizer(scenario: Scenario) -> OptimizerSpec:
-    from dataclasses import replace
-
     given = scenario.optimizer
     block = OptimizerBlock(name=given) if isinstance(given, str) else given
     return replace(OPTIMIZERS[block.name], clip_norm=block.clip_grad_norm)

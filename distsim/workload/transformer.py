@@ -8,35 +8,10 @@ Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1): s b h (34 + 5 a s / h) 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from distsim.workload.attention import attention
 from distsim.workload.model import ModelSpec
-from distsim.workload.op import Axis, Fusion, Numerics, Op, Work, WorkKind, gemm, stream
-
-MASK_BYTES = 1  # a dropout mask is one byte an element (Korthikanti 2022, section 4.1)
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What one micro batch is and how a framework stores and fuses it.
-
-    Attributes
-    ----------
-    sequences : int
-        Sequences in the micro batch (b).
-    length : int
-        Tokens in a sequence (s).
-    """
-
-    sequences: int
-    length: int
-    numerics: Numerics
-    fusion: Fusion
-
-    @property
-    def tokens(self) -> int:
-        """Tokens in the micro batch."""
-        return self.sequences * self.length
+from distsim.workload.op import Axis, Op, gemm, stream
+from distsim.workload.shape import MASK_BYTES, Shape
 
 
 def linear(
@@ -153,121 +128,6 @@ def activation(spec: ModelSpec, shape: Shape) -> Op:
         tuple(stream(b * elements) for b in backward),
         saved_bytes=saved * elements,
     )
-
-
-def rotary(spec: ModelSpec, shape: Shape) -> Op:
-    """Rotary positions on queries and keys: read and written once each way."""
-    width = (spec.heads + spec.kv_heads) * spec.head_dim
-    work = (stream(2.0 * shape.numerics.activation_bytes * shape.tokens * width),)
-    return Op("rotary", Axis.HEADS, work, work)
-
-
-def _unfused_attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
-    e, b, s = shape.numerics.activation_bytes, shape.sequences, shape.length
-    batch, d = b * spec.heads, spec.head_dim
-    scores = float(batch * s * s)
-    mask = MASK_BYTES if spec.dropout else 0
-    # The fused causal kernel skips masked scores on reads and writes them as zeros.
-    half = 0.5 if shape.fusion.causal_softmax else 1.0
-    extra = () if shape.fusion.causal_softmax else (stream(4 * e * scores),)
-    token_width = float(shape.tokens * spec.heads * d)
-
-    def product(m: float, n: float, k: float) -> Work:
-        return gemm(m, n, k, batch=batch, split="batch", operand_bytes=e, result_bytes=e)
-
-    kv_width = shape.tokens * (spec.heads + spec.kv_heads) * d
-    ops = [
-        Op(
-            "scores",
-            Axis.HEADS,
-            (product(s, s, d),),
-            (product(s, d, s), product(s, d, s)),
-            saved_bytes=e * kv_width,
-            core_attention=True,
-        ),
-        Op(
-            "softmax",
-            Axis.HEADS,
-            (stream((half * e + e) * scores), *extra),
-            (stream((2 * half * e + e) * scores), *extra),
-            saved_bytes=e * scores,
-            core_bytes=e * scores,
-            core_attention=True,
-        ),
-    ]
-    if spec.dropout:
-        ops.append(
-            Op(
-                "attention_dropout",
-                Axis.HEADS,
-                (stream((2 * e + mask) * scores),),
-                (stream((2 * e + mask) * scores),),
-                saved_bytes=(mask + e) * scores,
-                core_bytes=(mask + e) * scores,
-                core_attention=True,
-            )
-        )
-    ops.append(
-        Op(
-            "context",
-            Axis.HEADS,
-            (product(s, d, s), stream(2 * e * token_width)),
-            (product(s, s, d), product(s, d, s)),
-            saved_bytes=e * shape.tokens * spec.kv_heads * d,
-            core_attention=True,
-        )
-    )
-    return tuple(ops)
-
-
-def _flash_attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
-    """Fused attention (Dao 2023, arXiv 2307.08691): causal blocks are skipped.
-
-    Forward runs 4 b a s^2 d FLOP, halved by the causal mask; backward 2.5 times as many, since
-    the scores are computed again.
-    """
-    e, b, s = shape.numerics.activation_bytes, shape.sequences, shape.length
-    batch, d = b * spec.heads, spec.head_dim
-    flop = 4.0 * batch * s * s * d / 2
-    token_bytes = e * shape.tokens * d
-    qkv_bytes = token_bytes * (spec.heads + 2 * spec.kv_heads)
-    out_bytes = token_bytes * spec.heads
-    statistics_bytes = 4.0 * shape.tokens * spec.heads
-
-    def work(factor: float, traffic: float) -> Work:
-        return Work(
-            WorkKind.FLASH,
-            batch=batch,
-            m=s,
-            n=s,
-            k=d,
-            flop=factor * flop,
-            stream_bytes=traffic,
-            split="batch",
-        )
-
-    return (
-        Op(
-            "flash_attention",
-            Axis.HEADS,
-            (work(1.0, qkv_bytes + out_bytes),),
-            (work(2.5, 2 * qkv_bytes + 3 * out_bytes),),
-            saved_bytes=qkv_bytes + statistics_bytes,
-            core_bytes=statistics_bytes,
-            core_attention=True,
-        ),
-    )
-
-
-def attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
-    """Self-attention from the projected queries, keys and values to the joined heads."""
-    e = shape.numerics.activation_bytes
-    core = _flash_attention if shape.fusion.flash_attention else _unfused_attention
-    width = (spec.heads + 2 * spec.kv_heads) * spec.head_dim
-    # Backward joins the gradients of queries, keys and values into one array.
-    join = Op("qkv_join", Axis.HEADS, (), (stream(2.0 * e * shape.tokens * width),))
-    positions = (rotary(spec, shape),) if spec.positions == "rotary" else ()
-    return (join, *positions, *core(spec, shape))
 
 
 def layer(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:

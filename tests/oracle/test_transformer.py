@@ -9,12 +9,13 @@ from distsim.parallel.tensor import TensorParallel
 from distsim.workload import transformer
 from distsim.workload.catalogue import model
 from distsim.workload.op import Fusion, Numerics
+from distsim.workload.shape import Shape
 
 UNFUSED = Fusion(flash_attention=False)
 
 
-def _shape(sequences: int = 1, length: int = 2048, fusion: Fusion = UNFUSED) -> transformer.Shape:
-    return transformer.Shape(sequences, length, Numerics("fp16"), fusion)
+def _shape(sequences: int = 1, length: int = 2048, fusion: Fusion = UNFUSED) -> Shape:
+    return Shape(sequences, length, Numerics("fp16"), fusion)
 
 
 @pytest.mark.parametrize("sequences", [1, 3])
