@@ -155,7 +155,7 @@ def _gathers(
     emitter.chain(tasks)
     for member in members:
         emitter.edges(tasks, member.gather_task)
-        opened = member.gather_task[: count - data.prefetch] - 1
+        opened = member.gather_task[: max(0, count - data.prefetch)] - 1
         waiting = tasks[data.prefetch :]
         keep = opened >= member.first
         emitter.edges(opened[keep], waiting[keep])

@@ -39,6 +39,7 @@ scenarios = st.fixed_dictionaries(
         "micro": st.integers(1, 4),
         "topology": st.sampled_from(["dgx-a100-superpod", "narrow"]),
         "bucket": st.sampled_from(["1 MB", "100 MB"]),
+        "prefetch": st.sampled_from([1, 2, 9]),
     }
 )
 
@@ -87,6 +88,7 @@ def _scenario(c: dict):
                 "overlap_param_gather": c["overlap"],
                 "overlap_p2p": c["p2p"],
                 "bucket_size": c["bucket"],
+                "prefetch_layers": c["prefetch"],
             },
         }
     )

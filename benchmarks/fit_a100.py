@@ -1,0 +1,62 @@
+"""Refit the two calibrated parameters of the A100 profile on the calibration rows.
+
+    python benchmarks/fit_a100.py
+
+Least squares on log ratios of predicted and published step times (scipy), over rows of
+`validation/` marked ``calibration`` only; prints the fit, its standard errors, and the errors with
+the fitted and with the shipped profile on both splits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log
+
+import numpy as np
+from scipy.optimize import least_squares
+
+from distsim.prediction.case import Case
+from distsim.prediction.predict import predict
+from distsim.scenario.load import load
+from distsim.scenario.resolve import resolve
+from distsim.study.validate_rows import ValidationRow, rows, sources
+
+FITTED = ("gemm_efficiency", "memory_efficiency")
+BOUNDS = ([0.5, 0.4], [0.95, 0.95])
+
+
+def log_ratio(row: ValidationRow, case: Case, values: np.ndarray) -> float:
+    """Return log(predicted / measured) with other parameters."""
+    device = replace(case.inputs.device, **dict(zip(FITTED, values.tolist(), strict=True)))
+    changed = replace(case, inputs=replace(case.inputs, device=device))
+    return log(predict(changed, evaluator="graph").step_s / row.measured_s)
+
+
+def main() -> None:
+    """Print the fit."""
+    found = [(name, row) for name, path in sources().items() for row in rows(path)]
+    cases = [resolve(load(row.scenario)) for _, row in found]
+    used = [i for i, (_, row) in enumerate(found) if row.split == "calibration"]
+    shipped = np.asarray([getattr(cases[0].inputs.device, name) for name in FITTED])
+
+    def residuals(values: np.ndarray) -> list[float]:
+        return [log_ratio(found[i][1], cases[i], values) for i in used]
+
+    fit = least_squares(residuals, shipped, bounds=BOUNDS, diff_step=2e-3)
+    spread = np.sqrt(np.diag(np.linalg.inv(fit.jac.T @ fit.jac)) * 2 * fit.cost / (len(used) - 2))
+    print(f"{len(used)} calibration rows, {len(FITTED)} parameters")
+    for name, value, error, old in zip(FITTED, fit.x, spread, shipped, strict=True):
+        print(f"  {name:18} {value:.4f} +- {error:.4f}   shipped {old:g}")
+    for label, values in (("fitted", fit.x), ("shipped", shipped)):
+        for source in sources():
+            for split in ("calibration", "held_out"):
+                errors = [
+                    abs(np.expm1(log_ratio(row, case, values)))
+                    for (name, row), case in zip(found, cases, strict=True)
+                    if name == source and row.split == split
+                ]
+                print(f"  {label:8} {source:18} {split:12} MAPE {100 * np.mean(errors):.2f} %")
+
+
+if __name__ == "__main__":
+    main()
