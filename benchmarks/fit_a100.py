@@ -1,4 +1,6 @@
-"""Refit the two calibrated parameters of the A100 profile on the calibration rows.
+"""Refit the calibrated parameters, two of the A100 profile and one of the software.
+
+Only calibration rows take part.
 
     python benchmarks/fit_a100.py
 
@@ -21,14 +23,17 @@ from distsim.scenario.load import load
 from distsim.scenario.resolve import resolve
 from distsim.study.validate_rows import ValidationRow, rows, sources
 
-FITTED = ("gemm_efficiency", "memory_efficiency")
-BOUNDS = ([0.5, 0.4], [0.95, 0.95])
+FITTED = ("gemm_efficiency", "memory_efficiency", "restart_ms")
+BOUNDS = ([0.5, 0.4, 0.0], [0.95, 0.95, 5.0])
 
 
 def log_ratio(row: ValidationRow, case: Case, values: np.ndarray) -> float:
     """Return log(predicted / measured) with other parameters."""
-    device = replace(case.inputs.device, **dict(zip(FITTED, values.tolist(), strict=True)))
-    changed = replace(case, inputs=replace(case.inputs, device=device))
+    gemm, memory, restart_ms = values.tolist()
+    device = replace(case.inputs.device, gemm_efficiency=gemm, memory_efficiency=memory)
+    # Plans whose sends do not block have no restart to change.
+    restart_s = restart_ms * 1e-3 if case.inputs.restart_s else 0.0
+    changed = replace(case, inputs=replace(case.inputs, device=device, restart_s=restart_s))
     return log(predict(changed, evaluator="graph").step_s / row.measured_s)
 
 
@@ -37,13 +42,17 @@ def main() -> None:
     found = [(name, row) for name, path in sources().items() for row in rows(path)]
     cases = [resolve(load(row.scenario)) for _, row in found]
     used = [i for i, (_, row) in enumerate(found) if row.split == "calibration"]
-    shipped = np.asarray([getattr(cases[0].inputs.device, name) for name in FITTED])
+    device = cases[0].inputs.device
+    restart_s = max(case.inputs.restart_s for case in cases)
+    shipped = np.asarray([device.gemm_efficiency, device.memory_efficiency, 1e3 * restart_s])
 
     def residuals(values: np.ndarray) -> list[float]:
         return [log_ratio(found[i][1], cases[i], values) for i in used]
 
     fit = least_squares(residuals, shipped, bounds=BOUNDS, diff_step=2e-3)
-    spread = np.sqrt(np.diag(np.linalg.inv(fit.jac.T @ fit.jac)) * 2 * fit.cost / (len(used) - 2))
+    spread = np.sqrt(
+        np.diag(np.linalg.inv(fit.jac.T @ fit.jac)) * 2 * fit.cost / (len(used) - len(FITTED))
+    )
     print(f"{len(used)} calibration rows, {len(FITTED)} parameters")
     for name, value, error, old in zip(FITTED, fit.x, spread, shipped, strict=True):
         print(f"  {name:18} {value:.4f} +- {error:.4f}   shipped {old:g}")

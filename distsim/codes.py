@@ -234,6 +234,12 @@ CODES: dict[str, CodeInfo] = {
         "there twice, or a cell is not what its column takes.",
         "Mend the file at the line named; validation/README.md describes the columns.",
     ),
+    "DS241": CodeInfo(
+        "no measurements in a file",
+        "A file given to compare with holds no row of nccl-tests output and is no CSV of sizes and "
+        "times, or a row of it is not numbers greater than 0.",
+        "Save the whole output of the benchmark, or write the columns size_bytes and time_us.",
+    ),
     "DS301": CodeInfo(
         "plan does not divide the devices",
         "Each model replica takes tp * pp * cp devices, and dp is the number of replicas: devices "
@@ -322,7 +328,8 @@ CODES: dict[str, CodeInfo] = {
     ),
     "DS406": CodeInfo(
         "unknown kind of topology or status of a device",
-        "A topology is of kind node, superpod or edges; a device is calibrated or datasheet.",
+        "The kinds of topologies are listed in the message; a device is calibrated or datasheet; a "
+        "fat tree spreads traffic ideal or hashed.",
         "Use one of the words that the message lists.",
     ),
     "DS407": CodeInfo(
@@ -333,9 +340,9 @@ CODES: dict[str, CodeInfo] = {
     ),
     "DS410": CodeInfo(
         "more devices than the topology has",
-        "A node and an edge list have the devices that they list; a superpod grows up to max_units "
-        "* nodes_per_unit * devices_per_node.",
-        "Ask for fewer devices, choose a larger topology, or raise max_units in a copy of it.",
+        "A node and an edge list have the devices that they list, a torus the places of its shape; "
+        "what grows does so up to a size that its file states, such as max_units of a superpod.",
+        "Ask for fewer devices, choose a larger topology, or raise that size in a copy of it.",
     ),
     "DS411": CodeInfo(
         "link to a vertex that does not exist",
@@ -373,6 +380,25 @@ CODES: dict[str, CodeInfo] = {
         "A link names a class that link_classes of its edge list does not have.",
         "Mend the name, or add the class with bandwidth, efficiency, latency and source.",
     ),
+    "DS418": CodeInfo(
+        "topology with too many links",
+        "Every directed link takes memory; the sizes in the file multiply to more links than the "
+        "limit in the rule.",
+        "Describe a smaller fabric, or fewer levels of it, and check for a digit too many.",
+    ),
+    "DS419": CodeInfo(
+        "radix does not split into ports down and up",
+        "In a fat tree given by its radix, every switch below the top has oversubscription times "
+        "as many ports down as up, in whole numbers.",
+        "Change radix or oversubscription, or state counts: devices_per_leaf, leaf_uplinks and so "
+        "on.",
+    ),
+    "DS420": CodeInfo(
+        "groups of a dragonfly that cannot all be joined",
+        "Every group has a link to every other group, so its routers together need a port for each "
+        "of them.",
+        "Use fewer groups, more routers in each, or more global links per router.",
+    ),
     "DS501": CodeInfo(
         "does not fit into memory",
         "The fullest pipeline stage needs more memory than a device has. The step is predicted all "
@@ -401,6 +427,21 @@ CODES: dict[str, CodeInfo] = {
         "unknown validation source",
         "No published measurements of that name are shipped.",
         "Choose one of the names listed, or leave the option out for all.",
+    ),
+    "DS611": CodeInfo(
+        "unknown collective or algorithm",
+        "The command names a collective, or an algorithm of it, that does not exist.",
+        "Use one of the names that the message lists.",
+    ),
+    "DS612": CodeInfo(
+        "not a range of sizes",
+        "Sizes are a range from:to that doubles, from:to:x4 for another factor, or a list.",
+        "Write for example 1kB:8GB.",
+    ),
+    "DS613": CodeInfo(
+        "algorithm that cannot run here",
+        "Some algorithms need a power of two of members, or several members on each node.",
+        "Choose another algorithm, or auto.",
     ),
     "DS620": CodeInfo(
         "--set without a key and a value",

@@ -20,6 +20,7 @@ from distsim.cli.guard import guarded
 COMMANDS = {
     "run": "distsim.cli.run",
     "check": "distsim.cli.check",
+    "collective": "distsim.cli.collective",
     "explain": "distsim.cli.explain",
     "scenarios": "distsim.cli.catalogues",
     "models": "distsim.cli.catalogues",

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from distsim.errors import ValueProblem
+from distsim.units import parse
 from distsim.workload.op import Fusion
 
 
@@ -29,6 +30,9 @@ class Stack:
 
     Attributes
     ----------
+    restart_s : float
+        After a pipeline exchange that blocks, host and device have met, so the device idles until
+        the host has gone through the schedule and launched kernels again.
     weights, gradients, reduction : mapping of str to str
         Type of the stored weights, of the gradient buffer and of gradients on the wire for each
         compute type. Weights stored in fp32 serve as master weights.
@@ -39,6 +43,7 @@ class Stack:
     source: str
     fusion: Fusion
     overlap: Overlap
+    restart_s: float = 0.0
     weights: Mapping[str, str] = field(default_factory=dict)
     gradients: Mapping[str, str] = field(default_factory=dict)
     reduction: Mapping[str, str] = field(default_factory=dict)
@@ -92,6 +97,7 @@ def _shipped(name: str) -> Stack:
         source=raw["source"],
         fusion=Fusion(**_switches(Fusion, raw["fused"], ("fused",))),
         overlap=Overlap(**_switches(Overlap, raw["overlap"], ("overlap",))),
+        restart_s=parse(raw["restart"]["value"], "s"),
         weights=raw["weights"],
         gradients=raw["gradients"],
         reduction=raw["reduction"],
@@ -154,6 +160,7 @@ def load_stack(
         base.source,
         parts["fused"],
         parts["overlap"],
+        base.restart_s,
         base.weights,
         base.gradients,
         base.reduction,

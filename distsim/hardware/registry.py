@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from distsim.hardware import edges, node, superpod
+from distsim.hardware import (
+    cube_mesh,
+    dragonfly,
+    edges,
+    fat_tree,
+    full,
+    node,
+    pcie,
+    ring,
+    superpod,
+    switch,
+    torus,
+)
 from distsim.hardware.block import Block
 from distsim.hardware.topology import Topology
 
@@ -13,6 +25,14 @@ KINDS: Mapping[str, Callable[[Block, str, int], Topology]] = {
     "node": node.build,
     "superpod": superpod.build,
     "edges": edges.build,
+    "switch": switch.build,
+    "ring": ring.build,
+    "full": full.build,
+    "torus": torus.build,
+    "fat_tree": fat_tree.build,
+    "dragonfly": dragonfly.build,
+    "cube_mesh": cube_mesh.build,
+    "pcie": pcie.build,
 }
 
 

@@ -187,6 +187,7 @@ def lay_out(
     costs: list[Cost],
     contents: dict[int, tuple[Pricer, tuple[Step, ...]]],
     priced: dict[int, Cost],
+    restart_s: float = 0.0,
 ) -> ClassActions:
     """Choose a pattern for every action of a stage.
 
@@ -202,6 +203,8 @@ def lay_out(
     priced : dict
         Cost of each step by identity; layers and stages share their steps, so that hashing them
         would take longer than pricing them.
+    restart_s : float
+        Time at the start of every action in which the device waits for the host.
     """
     gather, reduce = _hooked(order, data)
 
@@ -225,6 +228,7 @@ def lay_out(
         name = f"{'FB'[kind]} stage {stage}" + (f" chunk {chunk}" if len(chunks) > 1 else "")
         cuts = pieces(chunks[chunk], data, forward=kind == FORWARD, gather=gathers, reduce=reduces)
         entries = pattern(name, cuts, pricer, expand=expands, cost_of=cost_of)
+        entries[0].cost += Cost(restart_s=restart_s)
         patterns.append(entries)
         labels.append(np.asarray([emitter.name(e.label) for e in entries], dtype=np.int64))
         costs += [e.cost for e in entries]

@@ -41,6 +41,9 @@ class Inputs:
         The optimizer step.
     dtype : str
         Type of the matrix products.
+    restart_s : float
+        Time at the start of every pass through a model chunk in which the device waits for the
+        host, because the exchange before it blocked.
     """
 
     plan: Plan
@@ -51,6 +54,7 @@ class Inputs:
     device: Device
     topology: Topology
     dtype: str
+    restart_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +206,7 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
                 costs=costs,
                 contents=contents,
                 priced=priced.setdefault(tensor_kind, {}),
+                restart_s=inputs.restart_s,
             )
         programs.append(laid_out[key].emit(emitter, network, index, int(rank)))
     _join_tensor_groups(emitter, network, programs)

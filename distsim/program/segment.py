@@ -25,17 +25,21 @@ class Cost:
         Tensor-parallel communication that kernels do not hide.
     host_s : float
         What the host needs to launch everything.
+    restart_s : float
+        Time in which the device has nothing to do because the host starts anew.
     """
 
     compute_s: float = 0.0
     tensor_s: float = 0.0
     host_s: float = 0.0
+    restart_s: float = 0.0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
             self.compute_s + other.compute_s,
             self.tensor_s + other.tensor_s,
             self.host_s + other.host_s,
+            self.restart_s + other.restart_s,
         )
 
     @property
@@ -46,12 +50,12 @@ class Cost:
     @property
     def total_s(self) -> float:
         """Duration: a stream never runs faster than the host launches its kernels."""
-        return max(self.device_s, self.host_s)
+        return max(self.device_s, self.host_s) + self.restart_s
 
     @property
     def host_wait_s(self) -> float:
         """Time the device waits for the host."""
-        return max(0.0, self.host_s - self.device_s)
+        return max(0.0, self.host_s - self.device_s) + self.restart_s
 
 
 class Part(NamedTuple):

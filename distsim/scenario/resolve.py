@@ -82,7 +82,7 @@ def _resolve(scenario: Scenario) -> Case:
     return Case(
         name=scenario.name,
         model=spec.name,
-        inputs=_inputs(plan, padded, shape, optimizer, device, topology),
+        inputs=_inputs(plan, padded, shape, optimizer, device, topology, stack),
         numerics=numerics,
         tokens=sequences * length,
         model_flop=model_flop,
@@ -119,6 +119,7 @@ def _inputs(
     optimizer: OptimizerSpec,
     device: Device,
     topology: Topology,
+    stack: Stack,
 ) -> Inputs:
     numerics = shape.numerics
     tensor = TensorParallel(
@@ -142,6 +143,7 @@ def _inputs(
         device,
         topology,
         numerics.compute,
+        stack.restart_s if plan.pp > 1 and not plan.overlap_p2p else 0.0,
     )
 
 

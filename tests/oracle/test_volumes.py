@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from distsim.api import load, simulate
+from distsim.cost.stack import load_stack
 from distsim.program.opgraph import TaskKind
 
 
@@ -125,3 +126,14 @@ def test_reductions_that_do_not_overlap_hold_up_compute():
     free = _run(plan={"zero_stage": 2, "overlap_grad_reduce": True})
     # Blocking, every byte of every reduction is exposed.
     assert held.breakdown.data_s > 1.5 * free.breakdown.data_s
+
+
+@pytest.mark.parametrize(("schedule", "v"), [("1f1b", 1), ("gpipe", 1), ("interleaved", 3)])
+def test_blocking_exchanges_cost_a_restart_a_pass(schedule, v):
+    """m micro batches pass v chunks, there and back; overlapped sends cost none."""
+    plan = {"pp": 4, "tp": 2, "schedule": schedule, "virtual_stages": v}
+    p = _run(plan=plan | {"overlap_p2p": False}, batch={"global_size": 64, "micro_size": 8})
+    expected = 2 * v * 8 * load_stack("megatron-2021").restart_s
+    assert p.breakdown.host_s == pytest.approx(expected, rel=1e-9)
+    free = _run(plan=plan | {"overlap_p2p": True}, batch={"global_size": 64, "micro_size": 8})
+    assert free.breakdown.host_s == 0.0

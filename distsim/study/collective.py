@@ -1,0 +1,208 @@
+"""One collective over many sizes on a topology, as nccl-tests measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from distsim.collectives.algorithms import ALGORITHMS
+from distsim.collectives.costs import bus_bandwidth_factor
+from distsim.errors import UsageError, ValueProblem, nearest
+from distsim.hardware.catalogue import load_topology
+from distsim.hardware.topology import Topology
+from distsim.program.traffic import Traffic, compile_traffic, local_size
+from distsim.units import parse
+
+#: Largest number of sizes in one range.
+MAX_SIZES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class CollectiveRow:
+    """One size: time, bandwidths as nccl-tests define them, and what limits it."""
+
+    size_bytes: float
+    time_s: float
+    algbw_bytes_per_s: float
+    busbw_bytes_per_s: float
+    algorithm: str
+    bottleneck: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectiveReport:
+    """A collective over all devices of a topology."""
+
+    collective: str
+    topology: str
+    devices: int
+    nodes: int
+    rows: tuple[CollectiveRow, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, the form of ``--json``."""
+        return {
+            "collective": self.collective,
+            "topology": self.topology,
+            "devices": self.devices,
+            "nodes": self.nodes,
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+
+def collectives() -> dict[str, tuple[str, ...]]:
+    """Return the algorithms of each collective."""
+    out: dict[str, tuple[str, ...]] = {}
+    for collective, algorithm in ALGORITHMS:
+        out[collective] = (*out.get(collective, ()), algorithm)
+    return out
+
+
+def _choose(what: str, word: str, known: Sequence[str]) -> str:
+    plain = {k.replace("_", ""): k for k in known}
+    found = plain.get(word.lower().replace("-", "").replace("_", ""))
+    if found:
+        return found
+    near = nearest(word, known)
+    raise UsageError(
+        "DS611",
+        f"unknown {what} {word!r}",
+        value=word,
+        rule=f"one of {', '.join(known)}",
+        fix=f"did you mean {near}?" if near else f"choose a {what} that exists",
+    )
+
+
+def parse_sizes(text: str) -> list[float]:
+    """Return the sizes of ``1kB:8GB``, ``1MiB:1GiB:x4`` or ``1MB,64MB``.
+
+    A range doubles from its first size up to its last, or grows by the factor given.
+
+    Raises
+    ------
+    UsageError
+        DS612 for a range that is not one.
+    ValueProblem
+        DS21x for a size that is none.
+    """
+    if ":" not in text:
+        return [_size(part) for part in text.split(",")]
+    parts = text.split(":")
+    factor = parts[2][1:] if len(parts) == 3 and parts[2].startswith("x") else "2"
+    try:
+        step = float(factor)
+    except ValueError:
+        step = 0.0
+    has_factor = len(parts) == 3 and parts[2].startswith("x")
+    if not (len(parts) == 2 or has_factor) or not 1.0 < step < 1e6:
+        raise _bad_range(text, "from:to, or from:to:xFACTOR with a factor greater than 1")
+    low, high = _size(parts[0]), _size(parts[1])
+    if low > high or low <= 0:
+        raise _bad_range(text, "the first size is not larger than the last, and more than 0")
+    count = int(np.floor(np.log(high / low) / np.log(step) + 1e-9)) + 1
+    if count > MAX_SIZES:
+        raise _bad_range(text, f"at most {MAX_SIZES} sizes, not {count}")
+    return [low * step**i for i in range(count)]
+
+
+def _bad_range(text: str, rule: str) -> UsageError:
+    return UsageError(
+        "DS612", f"{text!r} is no range of sizes", value=text, rule=rule, fix="write 1kB:8GB"
+    )
+
+
+def _size(text: str) -> float:
+    spaced = text.strip()
+    head = spaced.rstrip("BbKkMGTi")
+    unit = spaced[len(head) :] or "B"
+    unit = unit.replace("K", "k") if "i" not in unit else unit
+    unit = unit if unit.endswith("B") else f"{unit}B"
+    try:
+        return parse(f"{head.strip()} {unit}", "bytes")
+    except ValueProblem as error:
+        raise UsageError(
+            "DS612",
+            f"{text!r} is no size",
+            value=text,
+            rule=error.rule,
+            fix="write for example 64MB",
+        ) from None
+
+
+def _compiled(
+    collective: str, algorithms: Sequence[str], devices: int, topology: Topology
+) -> dict[str, Traffic]:
+    """Compile every algorithm that these members can run."""
+    everyone, out = np.arange(devices), {}
+    group = everyone[None, :]
+    local = local_size(group, everyone, topology)
+    for algorithm in algorithms:
+        try:
+            out[algorithm] = compile_traffic(
+                algorithm, group, np.zeros(1, int), collective, algorithm, everyone, topology,
+                local=local,
+            )  # fmt: skip
+        except ValueError as reason:
+            if len(algorithms) == 1:
+                raise UsageError(
+                    "DS613",
+                    f"{algorithm} cannot run {collective} over {devices} devices: {reason}",
+                    value=algorithm,
+                    rule=str(reason),
+                    fix="choose another algorithm, or auto",
+                ) from None
+    return out
+
+
+def _bottleneck(traffic: Traffic, topology: Topology) -> str:
+    if not len(traffic.entry_link):
+        return ""
+    load = np.bincount(
+        traffic.entry_link, weights=traffic.entry_fraction, minlength=topology.n_links
+    )
+    return topology.link_name(int((load / topology.capacity_bytes_per_s).argmax()))
+
+
+def collective_report(
+    collective: str,
+    topology: str | dict[str, Any],
+    devices: int,
+    sizes: Sequence[float],
+    algorithm: str = "auto",
+) -> CollectiveReport:
+    """Time a collective over the first `devices` devices of a topology.
+
+    Parameters
+    ----------
+    collective : str
+        ``all_reduce``, ``all_gather``, ... (``-`` for ``_`` is allowed).
+    sizes : sequence of float
+        Bytes, as nccl-tests prints them: of the whole array.
+    algorithm : str
+        ``auto`` takes the fastest for each size.
+
+    Raises
+    ------
+    UsageError
+        DS611 an unknown name, DS613 an algorithm that cannot run here.
+    """
+    known = collectives()
+    collective = _choose("collective", collective, tuple(known))
+    if algorithm != "auto":
+        algorithm = _choose("algorithm", algorithm, ("auto", *known[collective]))
+    net = load_topology(topology, devices)
+    wanted = known[collective] if algorithm == "auto" else (algorithm,)
+    compiled = _compiled(collective, wanted, devices, net)
+    limits = {name: _bottleneck(traffic, net) for name, traffic in compiled.items()}
+    factor = bus_bandwidth_factor(collective, devices)
+    capacity = net.capacity_bytes_per_s
+    out = []
+    for size in sizes:
+        time_s, best = min((t.alone_s(size, capacity), name) for name, t in compiled.items())
+        algbw = size / time_s if time_s > 0 else 0.0
+        out.append(CollectiveRow(size, time_s, algbw, algbw * factor, best, limits[best]))
+    nodes = int(net.node_of[:devices].max()) + 1
+    return CollectiveReport(collective, net.name, devices, nodes, tuple(out))
