@@ -100,7 +100,7 @@ def test_a_comparison_of_a_prediction_with_itself_has_no_error(tmp_path):
     [
         ("", "DS106"),
         ("nothing here\n", "DS241"),
-        ("size_bytes,speed\n1,2\n", "DS107"),
+        ("size_bytes,speed\n1,2\n", "DS241"),
         ("size_bytes,time_us\n1000,nan\n", "DS241"),
         ("size_bytes,time_us\n-5,1\n", "DS241"),
         ("size_bytes,time_us\n5\n", "DS241"),
