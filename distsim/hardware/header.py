@@ -11,7 +11,7 @@ from distsim.hardware.topology import LinkClass
 #: Code of the error for more devices than there are.
 TOO_MANY = "DS410"
 #: Keys of every kind.
-KEYS = ("kind", "name", "description", "source", "device")
+KEYS = ("kind", "name", "description", "source", "device", "library", "in_network")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from distsim.hardware import (
     cube_mesh,
@@ -17,8 +18,12 @@ from distsim.hardware import (
     switch,
     torus,
 )
-from distsim.hardware.block import Block
+from distsim.hardware.block import Block, offer
+from distsim.hardware.library import read_library
 from distsim.hardware.topology import Topology
+
+#: What switches may do with the bytes that pass them.
+IN_NETWORK = ("nvls", "sharp")
 
 #: Kind -> function of (block, name, devices).
 KINDS: Mapping[str, Callable[[Block, str, int], Topology]] = {
@@ -44,4 +49,22 @@ def build(block: Block, name: str, n_devices: int) -> Topology:
     HardwareError
         DS406 for a kind that does not exist, and whatever the kind's own reader finds.
     """
-    return KINDS[block.choice("kind", tuple(KINDS))](block, name, n_devices)
+    topology = KINDS[block.choice("kind", tuple(KINDS))](block, name, n_devices)
+    return replace(topology, library=read_library(block), in_network=_in_network(block))
+
+
+def _in_network(block: Block) -> tuple[str, ...]:
+    if not block.has("in_network"):
+        return ()
+    found = tuple(block.texts("in_network"))
+    for word in found:
+        if word not in IN_NETWORK:
+            raise block.error(
+                "DS406",
+                f"in_network {word!r} is unknown",
+                key="in_network",
+                value=word,
+                rule=f"one of {', '.join(IN_NETWORK)}",
+                fix=offer(word, IN_NETWORK) or "remove it",
+            )
+    return found

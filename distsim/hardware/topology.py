@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.errors import HardwareError
+from distsim.hardware.library import IDEAL, Library
 
 if TYPE_CHECKING:
     import networkx
@@ -108,6 +109,11 @@ class Topology:
     link_class : int16[n_links]
     bandwidth_bytes_per_s, capacity_bytes_per_s, latency_s : float64[n_links]
         Capacity is bandwidth times efficiency.
+    library : Library
+        The communication library that runs on it.
+    in_network : tuple of str
+        What its switches can do with the bytes: ``nvls`` (NVSwitch reduces and multicasts),
+        ``sharp`` (the switches of the network reduce).
     """
 
     name: str
@@ -124,6 +130,8 @@ class Topology:
     capacity_bytes_per_s: Floats
     latency_s: Floats
     router: Router = field(repr=False)
+    library: Library = field(repr=False, default=IDEAL)
+    in_network: tuple[str, ...] = ()
 
     @property
     def n_links(self) -> int:

@@ -54,8 +54,3 @@ class Mesh:
         """Return the ranks with the same other coordinates on another pipeline stage."""
         per_stage = self.size // self.pp
         return ranks % per_stage + stage * per_stage
-
-
-def devices_of(mesh: Mesh) -> IntArray:
-    """Place ranks on devices: packed, rank r on device r, so tp fills a node first."""
-    return np.arange(mesh.size)

@@ -13,6 +13,7 @@ from distsim.prediction.bounds import Bounds, bounds
 from distsim.prediction.breakdown import Breakdown, breakdown
 from distsim.prediction.case import Case
 from distsim.prediction.timeline import Timeline
+from distsim.prediction.usage import Usage, usage
 from distsim.program.build import Program, build, plan_actions
 from distsim.schedule import FORWARD
 
@@ -70,6 +71,7 @@ class Prediction:
     hfu: float
     breakdown: Breakdown
     memory: Memory
+    links: Usage
     bounds: Bounds
     bottleneck: str
     warnings: tuple[str, ...]
@@ -97,6 +99,7 @@ class Prediction:
             "hfu": self.hfu,
             "breakdown": self.breakdown.to_dict(),
             "memory": self.memory.to_dict(),
+            "links": self.links.to_dict(),
             "bounds": {"lower_s": self.bounds.lower_s, "upper_s": self.bounds.upper_s},
             "bottleneck": self.bottleneck,
             "warnings": list(self.warnings),
@@ -209,6 +212,7 @@ def predict(case: Case, *, evaluator: str | None = None, fold: bool = True) -> P
         hfu=case.hardware_flop / step_s / peak,
         breakdown=parts,
         memory=needs,
+        links=usage(program, step_s),
         bounds=bounds(program),
         bottleneck=_bottleneck(parts, step_s),
         warnings=tuple(warnings),

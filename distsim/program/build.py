@@ -11,7 +11,7 @@ import numpy.typing as npt
 from distsim.hardware.device import Device
 from distsim.hardware.topology import Topology
 from distsim.parallel.data import DataParallel
-from distsim.parallel.mesh import Mesh, devices_of
+from distsim.parallel.mesh import Mesh
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step
@@ -41,6 +41,8 @@ class Inputs:
         The optimizer step.
     dtype : str
         Type of the matrix products.
+    device_of : int64[ranks]
+        Device of each rank.
     restart_s : float
         Time at the start of every pass through a model chunk in which the device waits for the
         host, because the exchange before it blocked.
@@ -54,6 +56,7 @@ class Inputs:
     device: Device
     topology: Topology
     dtype: str
+    device_of: Ints
     restart_s: float = 0.0
 
 
@@ -108,12 +111,14 @@ def stage_hops(plan: Plan) -> list[tuple[int, int]]:
 
 def _network(inputs: Inputs, *, fold_enabled: bool) -> Network:
     plan = inputs.plan
-    mesh = mesh_of(plan)
+    mesh, device_of = mesh_of(plan), inputs.device_of
     groups = []
     if plan.tp > 1:
-        groups.append(collective_groups(mesh, "tp", "tensor", _tensor_sizes(inputs.chunks)))
+        groups.append(
+            collective_groups(mesh, "tp", "tensor", device_of, _tensor_sizes(inputs.chunks))
+        )
     if inputs.data.size > 1:
-        groups.append(collective_groups(mesh, "dp_cp", "data", _data_sizes(inputs)))
+        groups.append(collective_groups(mesh, "dp_cp", "data", device_of, _data_sizes(inputs)))
     if plan.pp > 1:
         hops = stage_hops(plan)
         sends = {"send": {inputs.boundary_bytes}}
@@ -123,7 +128,7 @@ def _network(inputs: Inputs, *, fold_enabled: bool) -> Network:
             sizes = {"all_reduce": {inputs.update.tied_bytes}}
             groups.append(pair_groups(mesh, "tied", [(0, plan.pp - 1)], sizes))
     return build_network(
-        mesh, devices_of(mesh), mesh.stage_of(), groups, inputs.topology, fold_enabled=fold_enabled
+        device_of, mesh.stage_of(), groups, inputs.topology, fold_enabled=fold_enabled
     )
 
 

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from distsim.collectives.algorithms import ALGORITHMS
+from distsim.hardware.library import Priced
 from distsim.hardware.topology import Topology
 from distsim.parallel.mesh import Mesh
 from distsim.program.fold import Fold, fold
-from distsim.program.traffic import Traffic, compile_traffic, local_size, never_binding
+from distsim.program.traffic import Traffic, compile_traffic, never_binding
 
 Ints = npt.NDArray[np.int64]
 
-#: Collectives and how they are built: (algorithm, base pattern, times the base).
-#: A ring all-reduce is a reduce-scatter and an all-gather over the same ring (Thakur 2005).
-ALGORITHMS: dict[str, tuple[tuple[str, str, float], ...]] = {
-    "all_reduce": (("ring", "all_gather", 2.0), ("tree", "all_reduce", 1.0)),
-    "all_gather": (("ring", "all_gather", 1.0),),
-    "reduce_scatter": (("ring", "all_gather", 1.0),),
-    "send": (("direct", "send", 1.0),),
+#: Algorithms that are another pattern, run so many times: a ring all-reduce is a reduce-scatter and
+#: an all-gather over the same ring (Thakur 2005). Ranks are told apart by fewer patterns so.
+SAME_AS: dict[tuple[str, str], tuple[str, float]] = {
+    ("all_reduce", "ring"): ("all_gather", 2.0),
+    ("reduce_scatter", "ring"): ("all_gather", 1.0),
 }
+#: Algorithms that need a switch that can do it.
+NEEDS = {"nvls": "nvls", "nvls_tree": "nvls", "sharp": "sharp"}
+
+
+def options(collective: str, topology: Topology) -> list[tuple[str, str, float]]:
+    """Return (algorithm, pattern, times) of what the library may choose for a collective."""
+    out = []
+    for algorithm in topology.library.choices(collective):
+        need = NEEDS.get(algorithm)
+        if (collective, algorithm) in ALGORITHMS and (not need or need in topology.in_network):
+            base, times = SAME_AS.get((collective, algorithm), (collective, 1.0))
+            out.append((algorithm, base, times))
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +70,14 @@ def _of_rank(groups: Ints, size: int, column: int | None = None) -> Ints:
 
 
 def collective_groups(
-    mesh: Mesh, axis: str, name: str, sizes_bytes: Mapping[str, set[float]]
+    mesh: Mesh, axis: str, name: str, device_of: Ints, sizes_bytes: Mapping[str, set[float]]
 ) -> Groups:
-    """Return the groups along a mesh axis."""
+    """Return the groups along a mesh axis, members in the order of their devices.
+
+    So they stand node by node, as a library orders its rings and trees.
+    """
     ranks = mesh.groups(axis)
+    ranks = np.take_along_axis(ranks, np.argsort(device_of[ranks], axis=1, kind="stable"), axis=1)
     role = mesh.stage_of()[ranks[:, 0]]
     return Groups(name, ranks, role, _of_rank(ranks, mesh.size), sizes_bytes)
 
@@ -89,60 +107,93 @@ class Transfers:
     devices: list[Ints]
 
 
+class TransferType(NamedTuple):
+    """A transfer type: a folded type of a family, its bytes on the wire, and its latency."""
+
+    family: str
+    kind: int
+    wire_bytes: float
+    latency_s: float
+
+
 @dataclass(slots=True)
 class Network:
     """All families, folded; prices collectives and hands out transfer types.
 
     Transfer types are registered while tasks are emitted and frozen once at the end.
+
+    Attributes
+    ----------
+    families : dict of str to Traffic
+        Without the links that never bind; `routed` has all links.
     """
 
     groups: dict[str, Groups]
     fold: Fold
     families: dict[str, Traffic]
-    _types: dict[tuple[str, int, float, float], int] = field(default_factory=dict)
+    routed: dict[str, Traffic]
+    topology: Topology
+    _types: dict[TransferType, int] = field(default_factory=dict)
+    _best: dict[tuple[str, int, str, float], tuple[TransferType, Priced]] = field(
+        default_factory=dict
+    )
 
     def best(
         self, axis: str, group: int, collective: str, size_bytes: float
-    ) -> tuple[str, int, float]:
-        """Return (family, type, times) of the fastest algorithm for a collective.
+    ) -> tuple[TransferType, Priced]:
+        """Return the transfer type of a collective by its fastest algorithm, and its price.
 
         Raises
         ------
-        KeyError
+        ValueError
             When the axis has no such collective.
         """
-        options = []
-        for algorithm, base, times in ALGORITHMS[collective]:
+        key = (axis, self.type_of(axis, group), collective, size_bytes)
+        if key not in self._best:
+            self._best[key] = min(
+                self._options(axis, group, collective, size_bytes),
+                key=lambda option: (option[1].total_s, option[0].family),
+            )
+        return self._best[key]
+
+    def _options(
+        self, axis: str, group: int, collective: str, size_bytes: float
+    ) -> Iterator[tuple[TransferType, Priced]]:
+        for algorithm, base, times in options(collective, self.topology):
             name = f"{axis}/{algorithm}/{base}"
             if name not in self.fold.tables:
                 continue
-            kind = int(self.fold.tables[name].type_of_group[group])
-            options.append((self._alone_s(name, kind, size_bytes, times), name, kind, times))
-        _, name, kind, times = min(options)
-        return name, kind, times
-
-    def _alone_s(self, name: str, kind: int, size_bytes: float, times: float) -> float:
-        table = self.fold.tables[name]
-        return times * table.alone_s(kind, size_bytes, self.fold.capacity_bytes_per_s)
+            table = self.fold.tables[name]
+            kind = int(table.type_of_group[group])
+            priced = table.priced(kind, size_bytes, times, self.topology.library)
+            wire_bytes = size_bytes * times / priced.bandwidth
+            yield TransferType(name, kind, wire_bytes, priced.latency_s), priced
 
     def collective_s(self, axis: str, group: int, collective: str, size_bytes: float) -> float:
         """Return the time of a collective that shares links with its siblings only."""
-        name, kind, times = self.best(axis, group, collective, size_bytes)
-        return self._alone_s(name, kind, size_bytes, times)
+        chosen, _ = self.best(axis, group, collective, size_bytes)
+        table = self.fold.tables[chosen.family]
+        capacity = self.fold.capacity_bytes_per_s
+        return chosen.latency_s + table.shared_s(chosen.kind, chosen.wire_bytes, capacity)
 
     def transfer(self, axis: str, group: int, collective: str, size_bytes: float) -> int:
         """Return the transfer type of a collective of this size over this group."""
-        name, kind, times = self.best(axis, group, collective, size_bytes)
-        return self._types.setdefault((name, kind, size_bytes, times), len(self._types))
+        kind, _ = self.best(axis, group, collective, size_bytes)
+        return self._types.setdefault(kind, len(self._types))
 
     def latency_only(self, latency_s: float) -> int:
         """Return a transfer type that takes latency and no bandwidth."""
-        return self._types.setdefault(("", 0, 0.0, latency_s), len(self._types))
+        return self._types.setdefault(TransferType("", 0, 0.0, latency_s), len(self._types))
 
     def type_of(self, axis: str, group: int) -> int:
         """Return the type of a group, the same for every algorithm of its axis."""
         name = next(n for n in self.fold.tables if n.startswith(f"{axis}/"))
         return int(self.fold.tables[name].type_of_group[group])
+
+    @property
+    def types(self) -> tuple[TransferType, ...]:
+        """Transfer types in the order of their numbers."""
+        return tuple(self._types)
 
     def links_of(self, *axes: str) -> Ints:
         """Return the links that the groups of these axes load."""
@@ -153,9 +204,9 @@ class Network:
         """Return all registered types as arrays."""
         rows, sizes = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
         latency, weight, devices, ptr = [], [], [], [0]
-        for name, kind, size_bytes, times in self._types:
+        for name, kind, wire_bytes, latency_s in self._types:
+            latency.append(latency_s)
             if not name:
-                latency.append(times)
                 weight.append(0.0)
                 devices.append(np.zeros(0, dtype=np.int64))
                 ptr.append(ptr[-1])
@@ -163,9 +214,8 @@ class Network:
             table, family = self.fold.tables[name], self.families[name]
             span = slice(int(table.ptr[kind]), int(table.ptr[kind + 1]))
             rows.append(table.row[span])
-            sizes.append(table.fraction[span] * (size_bytes * times))
-            latency.append(float(table.latency_s[kind]) * times)
-            weight.append(float(table.weight[kind]) * size_bytes * times)
+            sizes.append(table.fraction[span] * wire_bytes)
+            weight.append(float(table.weight[kind]) * wire_bytes)
             members = family.ranks[int(table.example[kind])]
             # A send occupies too few multiprocessors to slow kernels down.
             slowed = members[:0] if family.ordered else members
@@ -182,7 +232,6 @@ class Network:
 
 
 def build_network(
-    mesh: Mesh,
     device_of: Ints,
     roles: Ints,
     all_groups: list[Groups],
@@ -193,33 +242,31 @@ def build_network(
     """Compile every family that is used onto the links and fold."""
     families: dict[str, Traffic] = {}
     for groups in all_groups:
-        local = local_size(groups.ranks, device_of, topology)
-        for algorithm, base in _chosen(groups, device_of, topology, local):
+        for algorithm, base in _chosen(groups, device_of, topology):
             name = f"{groups.name}/{algorithm}/{base}"
             families[name] = compile_traffic(
-                name, groups.ranks, groups.role, base, algorithm, device_of, topology, local=local
+                name, groups.ranks, groups.role, base, algorithm, device_of, topology
             )
+    routed = dict(families)
     if families:
         dropped = never_binding(families.values(), topology.capacity_bytes_per_s)
         families = {name: family.without(dropped) for name, family in families.items()}
     folded = fold(
         roles, list(families.values()), topology.capacity_bytes_per_s, enabled=fold_enabled
     )
-    return Network({g.name: g for g in all_groups}, folded, families)
+    return Network({g.name: g for g in all_groups}, folded, families, routed, topology)
 
 
-def _chosen(
-    groups: Groups, device_of: Ints, topology: Topology, local: int
-) -> list[tuple[str, str]]:
+def _chosen(groups: Groups, device_of: Ints, topology: Topology) -> list[tuple[str, str]]:
     """Return the (algorithm, base pattern) that win for some size, tried on the first group.
 
     Only those are folded: an algorithm that nobody runs must not tell ranks apart.
     """
     chosen: dict[tuple[str, str], None] = {}
     for collective, sizes in groups.sizes_bytes.items():
-        options = ALGORITHMS[collective]
-        if len(options) == 1 or groups.ranks.shape[1] <= 2:
-            chosen[options[0][:2]] = None
+        offered = options(collective, topology)
+        if len(offered) == 1 or groups.ranks.shape[1] <= 2:
+            chosen[offered[0][:2]] = None
             continue
         tried = [
             compile_traffic(
@@ -230,15 +277,16 @@ def _chosen(
                 algorithm,
                 device_of,
                 topology,
-                local=local,
             )
-            for algorithm, base, _ in options
+            for algorithm, base, _ in offered
         ]
-        capacity = topology.capacity_bytes_per_s
         for size in sizes:
-            times = [o[2] * t.alone_s(size, capacity) for o, t in zip(options, tried, strict=True)]
-            chosen[options[times.index(min(times))][:2]] = None
+            taken = [
+                traffic.priced(size, topology, times).total_s
+                for (_, _, times), traffic in zip(offered, tried, strict=True)
+            ]
+            chosen[offered[taken.index(min(taken))][:2]] = None
     return list(chosen)
 
 
-__all__ = ["ALGORITHMS", "Groups", "Network", "build_network", "collective_groups", "pair_groups"]
+__all__ = ["Groups", "Network", "build_network", "collective_groups", "options", "pair_groups"]

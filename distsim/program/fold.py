@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from distsim.hardware.library import Library, Priced
 from distsim.program.traffic import Traffic
 
 Hash = npt.NDArray[np.uint64]
@@ -32,8 +33,11 @@ class TypeTable:
 
     Attributes
     ----------
+    algorithm : str
     type_of_group : int64[groups]
     latency_s : float64[types]
+    hops : float64[types, 2]
+        Hops that count in the latency: inside a node, between nodes.
     ptr, row, fraction : CSR by type
         Bytes on each row as a fraction of the collective's size, siblings summed.
     example : int64[types]
@@ -41,23 +45,36 @@ class TypeTable:
     weight : float64[types]
         The largest fraction that one group puts on a link by itself: its weight in max-min
         fairness, in which siblings compete as themselves.
+    own_s_per_byte : float64[types]
+        Time that one group takes by itself, without its siblings, for each byte.
     """
 
+    algorithm: str
     type_of_group: Ints
     latency_s: Floats
+    hops: Floats
     ptr: Ints
     row: Ints
     fraction: Floats
     example: Ints
     weight: Floats
+    own_s_per_byte: Floats
 
-    def alone_s(self, kind: int, size_bytes: float, capacity: Floats) -> float:
-        """Return the time of one transfer that shares its rows with its siblings only."""
+    def priced(self, kind: int, size_bytes: float, times: float, library: Library) -> Priced:
+        """Return how the library runs one transfer: as if it were alone, for it knows no others."""
+        return library.price(
+            self.algorithm,
+            wire_s=times * float(self.latency_s[kind]),
+            local_hops=times * float(self.hops[kind, 0]),
+            network_hops=times * float(self.hops[kind, 1]),
+            fluid_s=times * size_bytes * float(self.own_s_per_byte[kind]),
+        )
+
+    def shared_s(self, kind: int, wire_bytes: float, capacity: Floats) -> float:
+        """Return the time of the bytes of one transfer that shares its rows with its siblings."""
         span = slice(int(self.ptr[kind]), int(self.ptr[kind + 1]))
-        if span.start == span.stop:
-            return float(self.latency_s[kind])
-        busy = self.fraction[span] / capacity[self.row[span]]
-        return float(self.latency_s[kind] + size_bytes * busy.max())
+        busy = (self.fraction[span] / capacity[self.row[span]]).max(initial=0.0)
+        return wire_bytes * float(busy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +123,10 @@ def _refine(
     """Return stable colours of ranks, of the groups of each family, and of links."""
     rank = _mix(roles.astype(np.uint64))
     group = [
-        _mix(_bits(f.latency_s) ^ _mix(f.role.astype(np.uint64)) + np.uint64(index))
+        _mix(
+            _bits(f.latency_s)
+            ^ _mix(_bits(f.hops[:, 1]) ^ _mix(f.role.astype(np.uint64)) + np.uint64(index))
+        )
         for index, f in enumerate(families)
     ]
     link = _mix(_bits(capacity))
@@ -189,26 +209,30 @@ def fold(roles: Ints, families: list[Traffic], capacity: Floats, *, enabled: boo
         bounds = np.searchsorted(kind, np.arange(offset[index], offset[index + 1] + 1))
         span = slice(int(bounds[0]), int(bounds[-1]))
         tables[family.name] = TypeTable(
+            family.algorithm,
             type_of,
             family.latency_s[first],
+            family.hops[first],
             bounds - bounds[0],
             row[span],
             total[span],
             first,
-            _weights(family, first),
+            *_alone(family, first, capacity),
         )
     return Fold(class_of, example, count, tables, capacity[row_link], row_link)
 
 
-def _weights(family: Traffic, groups: Ints) -> Floats:
+def _alone(family: Traffic, groups: Ints, capacity: Floats) -> tuple[Floats, Floats]:
+    """Return the largest fraction of each group on a link, and its seconds a byte, by itself."""
     low = np.searchsorted(family.entry_group, groups)
     high = np.searchsorted(family.entry_group, groups, side="right")
-    out = np.zeros(len(groups))
+    largest, slowest = np.zeros(len(groups)), np.zeros(len(groups))
     for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        _, inverse = np.unique(family.entry_link[a:b], return_inverse=True)
+        link, inverse = np.unique(family.entry_link[a:b], return_inverse=True)
         load = np.bincount(inverse.reshape(-1), weights=family.entry_fraction[a:b])
-        out[i] = load.max(initial=0.0)
-    return out
+        largest[i] = load.max(initial=0.0)
+        slowest[i] = (load / capacity[link]).max(initial=0.0)
+    return largest, slowest
 
 
 def _merge_rows(

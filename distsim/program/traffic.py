@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.collectives.algorithms import Pattern, pattern
+from distsim.hardware.library import Priced
 from distsim.hardware.topology import Topology
 from distsim.units import REL_TOL
 
@@ -22,7 +23,7 @@ class Traffic:
 
     Attributes
     ----------
-    name : str
+    name, algorithm : str
     ranks : int64[groups, n]
         Members of each group.
     role : int64[groups]
@@ -31,29 +32,46 @@ class Traffic:
         Whether a member's position matters (sender and receiver).
     entry_group, entry_link, entry_fraction : arrays[entries]
         Bytes on a link as a fraction of the collective's size; entries of one group and link add.
-    latency_s : float64[groups]
     before, after : int64[entries]
         Links before and after this one on the flow's route (-1: none).
+    latency_s : float64[groups]
+        Of the links that count in the latency.
+    hops : float64[groups, 2]
+        Hops that count in the latency: inside a node, between nodes.
     """
 
     name: str
+    algorithm: str
     ranks: Ints
     role: Ints
     ordered: bool
     entry_group: Ints
     entry_link: Ints
     entry_fraction: Floats
-    latency_s: Floats
     before: Ints
     after: Ints
+    latency_s: Floats
+    hops: Floats
 
-    def alone_s(self, size_bytes: float, capacity: Floats) -> float:
-        """Return the time of the first group by itself."""
+    def priced(self, size_bytes: float, topology: Topology, times: float = 1.0) -> Priced:
+        """Return what the first group takes by itself, as the topology's library runs it.
+
+        Parameters
+        ----------
+        times : float
+            How often the pattern is run.
+        """
         mine = self.entry_group == 0
         link, inverse = np.unique(self.entry_link[mine], return_inverse=True)
         load = np.bincount(inverse.reshape(-1), weights=self.entry_fraction[mine])
-        busy = (load / capacity[link]).max(initial=0.0)
-        return float(self.latency_s[0] + size_bytes * busy)
+        busy = (load / topology.capacity_bytes_per_s[link]).max(initial=0.0)
+        return topology.library.price(
+            self.algorithm,
+            wire_s=times * float(self.latency_s[0]),
+            local_hops=times * float(self.hops[0, 0]),
+            network_hops=times * float(self.hops[0, 1]),
+            fluid_s=times * size_bytes * float(busy),
+        )
 
     def without(self, dropped: npt.NDArray[np.bool_]) -> Traffic:
         """Return the traffic without the entries on dropped links."""
@@ -113,18 +131,20 @@ def _covered(links: list[Ints], others: list[Ints], capacity: Floats) -> npt.NDA
     return np.asarray(known & (total <= capacity * (1 + REL_TOL)))
 
 
-def local_size(groups: Ints, device_of: Ints, topology: Topology) -> int:
-    """Return how many members a group has on each node, or 1 where that is not uniform."""
+def local_sizes(groups: Ints, device_of: Ints, topology: Topology) -> Ints:
+    """Return how many members each group has on a node, or 1 where its nodes differ in that.
+
+    Returns
+    -------
+    int64[groups]
+    """
     nodes = topology.node_of[device_of[groups]]
     n = groups.shape[1]
     changes = np.diff(nodes, axis=1) != 0
-    blocks = int(changes[0].sum()) + 1
-    if n % blocks:
-        return 1
-    local = n // blocks
-    expected = np.zeros(n - 1, dtype=bool)
-    expected[local - 1 :: local] = True
-    return local if bool((changes == expected).all()) else 1
+    blocks = changes.sum(axis=1) + 1
+    local = np.where(n % blocks == 0, n // blocks, 1)
+    expected = np.arange(1, n)[None, :] % local[:, None] == 0
+    return np.where((changes == expected).all(axis=1), local, 1).astype(np.int64)
 
 
 def compile_traffic(
@@ -135,8 +155,6 @@ def compile_traffic(
     algorithm: str,
     device_of: Ints,
     topology: Topology,
-    *,
-    local: int | None = None,
 ) -> Traffic:
     """Route every flow of every group.
 
@@ -145,34 +163,80 @@ def compile_traffic(
     groups : int64[groups, n]
         Ranks of each group, ordered by node.
     role : int64[groups]
-    local : int, optional
-        Members a node; computed where not given.
+
+    Raises
+    ------
+    ValueError
+        For a group that the algorithm cannot run on.
     """
-    n = groups.shape[1]
-    shape: Pattern = pattern(
-        collective, algorithm, n, local or local_size(groups, device_of, topology)
+    local = local_sizes(groups, device_of, topology)
+    parts = []
+    for size in np.unique(local):
+        chosen = np.flatnonzero(local == size)
+        shape = pattern(collective, algorithm, groups.shape[1], int(size))
+        parts.append((chosen, _routed(shape, device_of[groups[chosen]], topology)))
+    order = np.argsort(np.concatenate([chosen for chosen, _ in parts]), kind="stable")
+    return Traffic(
+        name,
+        algorithm,
+        groups,
+        role,
+        collective == "send",
+        *_by_group(parts),
+        latency_s=np.concatenate([p.latency_s for _, p in parts])[order],
+        hops=np.concatenate([p.hops for _, p in parts])[order],
     )
-    devices = device_of[groups]
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """Flows of groups of one shape on the links."""
+
+    group: Ints
+    link: Ints
+    fraction: Floats
+    before: Ints
+    after: Ints
+    latency_s: Floats
+    hops: Floats
+
+
+def _routed(shape: Pattern, devices: Ints, topology: Topology) -> _Routed:
     source, target = devices[:, shape.src].reshape(-1), devices[:, shape.dst].reshape(-1)
     routes = topology.routes(source, target)
-    hops = np.diff(routes.ptr)
-    flow = np.repeat(np.arange(len(source)), hops)
+    flow = np.repeat(np.arange(len(source)), np.diff(routes.ptr))
     flows = len(shape.src)
-    latency = routes.latency_s(topology).reshape(len(groups), flows) @ shape.latency_hops
+    table = len(devices), flows
+    latency = routes.latency_s(topology).reshape(table) @ shape.latency_hops
+    outside = (topology.node_of[source] != topology.node_of[target]).reshape(table)
+    network = outside @ shape.latency_hops
     link = routes.link.astype(np.int64)
     joined = flow[1:] == flow[:-1]
     before, after = np.full(len(link), -1), np.full(len(link), -1)
     before[1:] = np.where(joined, link[:-1], -1)
     after[:-1] = np.where(joined, link[1:], -1)
-    return Traffic(
-        name,
-        groups,
-        role,
-        collective == "send",
-        entry_group=flow // flows,
-        entry_link=link,
-        entry_fraction=shape.fraction[flow % flows],
-        latency_s=latency,
-        before=before,
-        after=after,
+    return _Routed(
+        flow // max(flows, 1),
+        link,
+        shape.fraction[flow % max(flows, 1)],
+        before,
+        after,
+        latency,
+        np.stack([shape.latency_hops.sum() - network, network], axis=1),
     )
+
+
+def _by_group(
+    parts: list[tuple[Ints, _Routed]],
+) -> tuple[Ints, Ints, Floats, Ints, Ints]:
+    """Return the entries of all parts, ordered by group."""
+    group = np.concatenate([chosen[p.group] for chosen, p in parts])
+    columns = tuple(
+        np.concatenate([getattr(p, name) for _, p in parts])
+        for name in ("link", "fraction", "before", "after")
+    )
+    if len(parts) > 1:
+        order = np.argsort(group, kind="stable")
+        group, columns = group[order], tuple(c[order] for c in columns)
+    link, fraction, before, after = columns
+    return group, link, fraction, before, after

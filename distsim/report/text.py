@@ -22,6 +22,7 @@ from distsim.report.layout import (
     plural,
     scale_of,
 )
+from distsim.report.links import links_table
 from distsim.report.memory import memory_table
 from distsim.units import fmt_bytes, fmt_flop_per_s, fmt_s
 
@@ -51,6 +52,8 @@ def run_text(prediction: Prediction) -> RenderableType:
         _Parts(prediction.breakdown, prediction.step_s),
         Text(),
         memory_table(prediction.memory),
+        Text(),
+        links_table(prediction.links),
         Text(),
         Text(f"Bottleneck: {prediction.bottleneck.rstrip('.')}."),
         Text(_evaluation(prediction), style="dim"),

@@ -8,14 +8,18 @@ from math import ceil, log2
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from distsim.cost.stack import DEFAULT_STACK, Overlap, Stack, load_stack
 from distsim.errors import DistsimError, PlanError, ValueProblem
+from distsim.hardware.block import Block
 from distsim.hardware.catalogue import device as load_device
 from distsim.hardware.catalogue import load_topology
 from distsim.hardware.device import Device
+from distsim.hardware.library import read_library
 from distsim.hardware.topology import Topology
 from distsim.parallel.data import data_parallel, shards
+from distsim.parallel.placement import place
 from distsim.parallel.plan import (
     Plan,
     check_divisions,
@@ -64,8 +68,7 @@ def resolve(scenario: Scenario) -> Case:
 
 def _resolve(scenario: Scenario) -> Case:
     cluster, batch = scenario.cluster, scenario.batch
-    where = _beside(scenario, cluster.topology)
-    topology = load_topology(where, cluster.devices, path=("cluster", "topology"))
+    topology = _topology(scenario)
     name = _beside(scenario, cluster.device or topology.device_name)
     device = load_device(name, path=("cluster", "device"))
     spec = _model(scenario.model)
@@ -82,7 +85,9 @@ def _resolve(scenario: Scenario) -> Case:
     return Case(
         name=scenario.name,
         model=spec.name,
-        inputs=_inputs(plan, padded, shape, optimizer, device, topology, stack),
+        inputs=_inputs(
+            plan, padded, shape, optimizer, device, topology, stack, _placed(scenario, topology)
+        ),
         numerics=numerics,
         tokens=sequences * length,
         model_flop=model_flop,
@@ -93,6 +98,8 @@ def _resolve(scenario: Scenario) -> Case:
         resolved={
             "topology": topology.name,
             "device": device.name,
+            "library": topology.library.name,
+            "placement": cluster.placement,
             "stack": stack.name,
             "precision": numerics.compute,
             "optimizer": optimizer.name,
@@ -101,6 +108,34 @@ def _resolve(scenario: Scenario) -> Case:
             "vocabulary": padded.vocab,
         },
         warnings=(*warnings, *padding),
+    )
+
+
+def _topology(scenario: Scenario) -> Topology:
+    cluster = scenario.cluster
+    whole = cluster.of or cluster.devices
+    if whole < cluster.devices:
+        raise ValueProblem(
+            "DS203",
+            f"devices({cluster.devices}) are more than the whole cluster of({whole})",
+            path=("cluster", "of"),
+            value=whole,
+            rule="of >= devices",
+            fix=f"set of to {cluster.devices} or more",
+        )
+    where = _beside(scenario, cluster.topology)
+    topology = load_topology(where, whole, path=("cluster", "topology"))
+    if cluster.library is None:
+        return topology
+    given = Block({"library": _beside(scenario, cluster.library)}, ("cluster",))
+    return replace(topology, library=read_library(given))
+
+
+def _placed(scenario: Scenario, topology: Topology) -> npt.NDArray[np.int64]:
+    cluster = scenario.cluster
+    free = np.arange(topology.n_devices)
+    return place(
+        cluster.placement, cluster.devices, free, topology.node_of.astype(np.int64), scenario.seed
     )
 
 
@@ -120,6 +155,7 @@ def _inputs(
     device: Device,
     topology: Topology,
     stack: Stack,
+    device_of: npt.NDArray[np.int64],
 ) -> Inputs:
     numerics = shape.numerics
     tensor = TensorParallel(
@@ -139,10 +175,11 @@ def _inputs(
         data_parallel(plan, numerics),
         chunks,
         boundary_bytes(plan, tensor, region),
-        _update(plan, spec, numerics, optimizer, topology),
+        _update(plan, spec, numerics, optimizer, topology, device_of),
         device,
         topology,
         numerics.compute,
+        device_of,
         stack.restart_s if plan.pp > 1 and not plan.overlap_p2p else 0.0,
     )
 
@@ -291,8 +328,9 @@ def _update(
     numerics: Numerics,
     optimizer: OptimizerSpec,
     topology: Topology,
+    device_of: npt.NDArray[np.int64],
 ) -> Update:
-    ends = np.asarray([0]), np.asarray([plan.devices - 1])
+    ends = device_of[:1], device_of[-1:]
     hop_s = float(topology.routes(*ends).latency_s(topology)[0]) if plan.devices > 1 else 0.0
     tied = spec.tied_embeddings and plan.pp > 1
     return Update(

@@ -94,9 +94,19 @@ class Cluster(Block):
     device: _Name | None = Field(
         default=None, description="Device type to put in place of the topology's own."
     )
-    placement: Literal["packed"] = Field(
+    library: NameOrBlock | None = Field(
+        default=None,
+        description="Communication library in place of the topology's own: a name, a path, or "
+        "{profile, startup, algorithms, protocols}; ideal adds nothing to the links.",
+    )
+    of: Degree | None = Field(
+        default=None,
+        description="Devices of the whole cluster, of which the job uses some; as many by default.",
+    )
+    placement: Literal["packed", "strided", "random"] = Field(
         default="packed",
-        description="How ranks are laid on devices: consecutive ranks share a node.",
+        description="How ranks are laid on devices: packed fills nodes one after another, strided "
+        "deals consecutive ranks to different nodes, random takes any devices by the seed.",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy as np
 from distsim.collectives.algorithms import ALGORITHMS
 from distsim.collectives.costs import bus_bandwidth_factor
 from distsim.errors import UsageError, ValueProblem, nearest
+from distsim.hardware.block import Block
 from distsim.hardware.catalogue import load_topology
+from distsim.hardware.library import read_library
 from distsim.hardware.topology import Topology
-from distsim.program.traffic import Traffic, compile_traffic, local_size
+from distsim.program.traffic import Traffic, compile_traffic
 from distsim.units import parse
 
 #: Largest number of sizes in one range.
@@ -138,12 +140,10 @@ def _compiled(
     """Compile every algorithm that these members can run."""
     everyone, out = np.arange(devices), {}
     group = everyone[None, :]
-    local = local_size(group, everyone, topology)
     for algorithm in algorithms:
         try:
             out[algorithm] = compile_traffic(
-                algorithm, group, np.zeros(1, int), collective, algorithm, everyone, topology,
-                local=local,
+                algorithm, group, np.zeros(1, int), collective, algorithm, everyone, topology
             )  # fmt: skip
         except ValueError as reason:
             if len(algorithms) == 1:
@@ -172,6 +172,7 @@ def collective_report(
     devices: int,
     sizes: Sequence[float],
     algorithm: str = "auto",
+    library: str | None = None,
 ) -> CollectiveReport:
     """Time a collective over the first `devices` devices of a topology.
 
@@ -182,7 +183,9 @@ def collective_report(
     sizes : sequence of float
         Bytes, as nccl-tests prints them: of the whole array.
     algorithm : str
-        ``auto`` takes the fastest for each size.
+        ``auto`` takes what the library would choose for each size.
+    library : str, optional
+        Communication library in place of the topology's own.
 
     Raises
     ------
@@ -194,14 +197,15 @@ def collective_report(
     if algorithm != "auto":
         algorithm = _choose("algorithm", algorithm, ("auto", *known[collective]))
     net = load_topology(topology, devices)
+    if library is not None:
+        net = replace(net, library=read_library(Block({"library": library})))
     wanted = known[collective] if algorithm == "auto" else (algorithm,)
     compiled = _compiled(collective, wanted, devices, net)
     limits = {name: _bottleneck(traffic, net) for name, traffic in compiled.items()}
     factor = bus_bandwidth_factor(collective, devices)
-    capacity = net.capacity_bytes_per_s
     out = []
     for size in sizes:
-        time_s, best = min((t.alone_s(size, capacity), name) for name, t in compiled.items())
+        time_s, best = min((t.priced(size, net).total_s, name) for name, t in compiled.items())
         algbw = size / time_s if time_s > 0 else 0.0
         out.append(CollectiveRow(size, time_s, algbw, algbw * factor, best, limits[best]))
     nodes = int(net.node_of[:devices].max()) + 1

@@ -15,7 +15,7 @@ def _run(**changes: object):
         {
             "schema": 1,
             "name": "volumes",
-            "cluster": {"topology": "dgx-a100", "devices": 8},
+            "cluster": {"topology": "dgx-a100", "devices": 8, "library": "ideal"},
             "model": "gpt2",
             "batch": {"global_size": 32, "micro_size": 1, "sequence_length": 1024},
             "precision": {"compute": "bf16", "gradients": "bf16"},

@@ -34,7 +34,7 @@ def test_one_node_rings_are_the_closed_forms():
     link = topology.classes[0]
     latency, bandwidth = 2 * link.latency_s, link.bandwidth_bytes_per_s * link.efficiency
     for name, closed in (("all-reduce", ring_all_reduce_s), ("all_gather", ring_all_gather_s)):
-        report = collective_report(name, "dgx-a100", 8, [1e6, 1e9], "ring")
+        report = collective_report(name, "dgx-a100", 8, [1e6, 1e9], "ring", "ideal")
         for row in report.rows:
             expected = closed(8, row.size_bytes, latency, bandwidth)
             assert row.time_s == pytest.approx(expected, rel=1e-9)
@@ -49,7 +49,7 @@ def test_auto_is_the_fastest_at_every_size():
 
 
 def test_bus_bandwidth_of_a_large_ring_is_that_of_its_bottleneck():
-    row = collective_report("all_reduce", "dgx-a100-superpod", 1024, [64e9], "ring").rows[0]
+    row = collective_report("all_reduce", "dgx-a100-superpod", 1024, [64e9], "ring", "ideal").rows[0]
     assert "leaf" in row.bottleneck
     assert row.busbw_bytes_per_s == pytest.approx(8 * 25e9 * 0.8, rel=0.01)
 

@@ -1,0 +1,144 @@
+"""What the links of a topology carry in a step: by class of link, and the busiest by name."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.hardware.topology import Topology
+from distsim.program.build import Program
+from distsim.program.comm import TransferType
+
+Floats = npt.NDArray[np.float64]
+
+#: Links that are named.
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ClassUsage:
+    """Links of one class.
+
+    Attributes
+    ----------
+    mean_utilisation, max_utilisation : float
+        Bytes over what the links could have carried in the step at their stated bandwidth, 0..1.
+    bytes : float
+        Sum over the links.
+    busiest : str
+        Name of the link with the highest utilisation; empty where nothing is carried.
+    """
+
+    name: str
+    links: int
+    bytes: float
+    mean_utilisation: float
+    max_utilisation: float
+    busiest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Utilisation of all links over one step."""
+
+    classes: tuple[ClassUsage, ...]
+    busiest: tuple[tuple[str, str, float], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "classes": [asdict(c) for c in self.classes],
+            "busiest": [{"link": n, "class": c, "utilisation": u} for n, c, u in self.busiest],
+        }
+
+
+def link_bytes(program: Program) -> Floats:
+    """Return the bytes on each directed link in one step, shape (links,).
+
+    Bytes on the wire: what a protocol adds to the payload counts.
+    """
+    network = program.network
+    moved = {name: np.zeros(len(t.latency_s)) for name, t in network.fold.tables.items()}
+    for kind, times in [*_transfers(program), *_inside_segments(program)]:
+        if kind.family:
+            moved[kind.family][kind.kind] += times * kind.wire_bytes
+    out = np.zeros(network.topology.n_links)
+    for name, traffic in network.routed.items():
+        per_group = moved[name][network.fold.tables[name].type_of_group]
+        weights = traffic.entry_fraction * per_group[traffic.entry_group]
+        out += np.bincount(traffic.entry_link, weights=weights, minlength=len(out))
+    return out
+
+
+def _transfers(program: Program) -> list[tuple[TransferType, float]]:
+    """Return how often each transfer type runs as a task of its own."""
+    graph, network = program.graph, program.network
+    times = np.bincount(graph.transfer[graph.transfer >= 0], minlength=graph.n_types)
+    return [
+        (kind, float(n) / _copies(program, kind))
+        for kind, n in zip(network.types, times, strict=True)
+    ]
+
+
+def _inside_segments(program: Program) -> list[tuple[TransferType, float]]:
+    """Return how often each tensor-parallel collective runs inside a segment."""
+    graph, network = program.graph, program.network
+    if "tensor" not in network.groups:
+        return []
+    out = []
+    owner = graph.stream_device[graph.stream]
+    labelled = np.flatnonzero(np.isin(graph.segment, list(program.contents)))
+    pairs, times = np.unique(
+        np.stack([owner[labelled], graph.segment[labelled]]), axis=1, return_counts=True
+    )
+    for (index, label), n in zip(pairs.T.tolist(), times.tolist(), strict=True):
+        rank = int(network.fold.example[index])
+        group = int(network.groups["tensor"].of_rank[rank])
+        for step in program.contents[label][1]:
+            if step.collective is not None:
+                name, size_bytes = step.collective.name, step.collective.size_bytes
+                kind, _ = network.best("tensor", group, name, size_bytes)
+                out.append((kind, n / _copies(program, kind)))
+    return out
+
+
+def _copies(program: Program, kind: TransferType) -> int:
+    """Return how many classes run a collective of their common group, each as a task of its own."""
+    if not kind.family.startswith("tensor/"):
+        return 1
+    network = program.network
+    example = int(network.fold.tables[kind.family].example[kind.kind])
+    return len(np.unique(network.fold.class_of[network.groups["tensor"].ranks[example]]))
+
+
+def usage(program: Program, step_s: float) -> Usage:
+    """Return the utilisation of links over a step of `step_s`."""
+    topology = program.network.topology
+    moved = link_bytes(program)
+    share = moved / (topology.bandwidth_bytes_per_s * step_s)
+    classes = tuple(_of_class(topology, i, moved, share) for i in range(len(topology.classes)))
+    order = np.lexsort((np.arange(len(share)), -share.round(9)))[:_NAMED]
+    named = tuple(
+        (topology.link_name(i), topology.class_names[topology.link_class[i]], float(share[i]))
+        for i in order.tolist()
+        if share[i] > 0.0
+    )
+    return Usage(classes, named)
+
+
+def _of_class(topology: Topology, index: int, moved: Floats, share: Floats) -> ClassUsage:
+    mine = np.flatnonzero(topology.link_class == index)
+    if not len(mine):
+        return ClassUsage(topology.class_names[index], 0, 0.0, 0.0, 0.0, "")
+    top = int(mine[share[mine].round(9).argmax()])
+    return ClassUsage(
+        topology.class_names[index],
+        len(mine),
+        float(moved[mine].sum()),
+        float(share[mine].mean()),
+        float(share[top]),
+        topology.link_name(top) if share[top] > 0.0 else "",
+    )
