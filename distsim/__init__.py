@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from distsim.api import CheckReport as CheckReport
     from distsim.api import check as check
     from distsim.api import load as load
+    from distsim.api import load_jobs as load_jobs
     from distsim.api import simulate as simulate
+    from distsim.api import simulate_jobs as simulate_jobs
     from distsim.api import validate as validate
     from distsim.errors import DistsimError as DistsimError
+    from distsim.prediction.jobs import JobsPrediction as JobsPrediction
     from distsim.prediction.predict import Prediction as Prediction
+    from distsim.scenario.jobs import Jobs as Jobs
     from distsim.scenario.schema import Scenario as Scenario
 
 __version__ = "0.1.0"
@@ -30,23 +34,31 @@ __version__ = "0.1.0"
 _HOMES = {
     "CheckReport": "distsim.api",
     "DistsimError": "distsim.errors",
+    "Jobs": "distsim.scenario.jobs",
+    "JobsPrediction": "distsim.prediction.jobs",
     "Prediction": "distsim.prediction.predict",
     "Scenario": "distsim.scenario.schema",
     "check": "distsim.api",
     "load": "distsim.api",
+    "load_jobs": "distsim.api",
     "simulate": "distsim.api",
+    "simulate_jobs": "distsim.api",
     "validate": "distsim.api",
 }
 
 __all__ = [
     "CheckReport",
     "DistsimError",
+    "Jobs",
+    "JobsPrediction",
     "Prediction",
     "Scenario",
     "__version__",
     "check",
     "load",
+    "load_jobs",
     "simulate",
+    "simulate_jobs",
     "validate",
 ]
 

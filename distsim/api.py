@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+from distsim.prediction.jobs import JobsPrediction, predict_jobs
 from distsim.prediction.predict import Memory, Prediction, memory, predict
+from distsim.scenario.jobs import Jobs, resolve_jobs
+from distsim.scenario.jobs import load_jobs as _load_jobs
 from distsim.scenario.load import load as _load
 from distsim.scenario.resolve import resolve
 from distsim.scenario.schema import Scenario
@@ -46,6 +49,22 @@ def simulate(scenario: Scenario, *, evaluator: str | None = None, fold: bool = T
         False simulates every rank instead of one of each kind.
     """
     return predict(resolve(scenario), evaluator=evaluator, fold=fold)
+
+
+def load_jobs(source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()) -> Jobs:
+    """Load a scenario of several jobs on one cluster.
+
+    Raises
+    ------
+    DistsimError
+        As `load`; DS246 where the file has no ``jobs``.
+    """
+    return _load_jobs(source, set_)
+
+
+def simulate_jobs(jobs: Jobs, *, fold: bool = True) -> JobsPrediction:
+    """Predict the steps of several jobs that share a fabric."""
+    return predict_jobs(jobs.name, resolve_jobs(jobs), fold=fold)
 
 
 @dataclass(frozen=True, slots=True)

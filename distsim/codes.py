@@ -240,6 +240,16 @@ CODES: dict[str, CodeInfo] = {
         "times, or a row of it is not numbers greater than 0.",
         "Save the whole output of the benchmark, or write the columns size_bytes and time_us.",
     ),
+    "DS245": CodeInfo(
+        "several jobs",
+        "The scenario file has jobs, and this command or function takes one of a single job.",
+        "Run it with distsim run, or load it with load_jobs.",
+    ),
+    "DS246": CodeInfo(
+        "no jobs",
+        "load_jobs takes a scenario with several jobs, and this one has none.",
+        "Load it with load.",
+    ),
     "DS301": CodeInfo(
         "plan does not divide the devices",
         "Each model replica takes tp * pp * cp devices, and dp is the number of replicas: devices "
@@ -302,6 +312,11 @@ CODES: dict[str, CodeInfo] = {
         "interleaving on a single stage",
         "Model chunks are interleaved over at least two pipeline stages.",
         "Set virtual_stages: 1, or pp > 1.",
+    ),
+    "DS313": CodeInfo(
+        "more jobs than devices",
+        "The jobs of a scenario take more devices together than its cluster has.",
+        "Give the cluster more devices, or jobs fewer.",
     ),
     "DS402": CodeInfo(
         "unknown key in a device or topology",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from distsim.errors import Place
 
 Path = tuple[str | int, ...]
@@ -72,3 +74,36 @@ class Positions:
         if place is None:
             return (2, 0, 0)
         return (1 if place.line else 0, place.line, place.column)
+
+
+class Shifted(Positions):
+    """Places of data that was taken out of a part of a file.
+
+    Parameters
+    ----------
+    base : Positions
+        Of the file.
+    prefix : Path
+        Where the part stands.
+    moved : mapping of Path to Path
+        Paths that stand elsewhere in the file; the longest that fits counts.
+    """
+
+    def __init__(self, base: Positions, prefix: Path, moved: Mapping[Path, Path]) -> None:
+        super().__init__(base.file, base.directory)
+        self._base, self._prefix, self._moved = base, prefix, moved
+
+    def place(self, path: Path, *, key: bool = False) -> Place | None:
+        """Return the place in the file."""
+        for n in range(len(path), 0, -1):
+            if path[:n] in self._moved:
+                return self._base.place((*self._moved[path[:n]], *path[n:]), key=key)
+        return self._base.place((*self._prefix, *path), key=key)
+
+    def copy(self) -> Positions:
+        """Return a copy whose overrides are its own."""
+        return Shifted(self._base.copy(), self._prefix, self._moved)
+
+    def override(self, path: Path, place: Place) -> None:
+        """Say that the value at `path` and all below it came from elsewhere."""
+        self._base.override((*self._prefix, *path), place)

@@ -11,6 +11,7 @@ from distsim.cli.verdict import exit_unless_fits
 
 if TYPE_CHECKING:
     from distsim.prediction.predict import Prediction
+    from distsim.scenario.jobs import Jobs
 
 
 @click.command()
@@ -44,7 +45,8 @@ def run(
     SCENARIO is a file, or the name of a shipped scenario (distsim scenarios).
     Prints the step time, throughput and utilization, where the time goes, the
     memory of every pipeline stage, and the bottleneck. Exits with 1 if the
-    plan does not fit into memory; the report is still complete then.
+    plan does not fit into memory; the report is still complete then. A file
+    with several jobs gives what sharing the fabric costs each of them.
 
     \b
     Examples:
@@ -55,9 +57,14 @@ def run(
     """
     from distsim import api
     from distsim.cli.output import check_targets, print_json, print_text, write_file
+    from distsim.scenario.jobs import Jobs, load_any
 
     check_targets(scenario, output, trace)
-    prediction = api.simulate(api.load(scenario, changes), evaluator=evaluator, fold=not no_fold)
+    found = load_any(scenario, changes)
+    if isinstance(found, Jobs):
+        _run_jobs(found, fold=not no_fold, as_json=as_json, output=output)
+        return
+    prediction = api.simulate(found, evaluator=evaluator, fold=not no_fold)
     result = prediction.to_dict()
     if output is not None:
         from distsim.report.json_ import dumps
@@ -72,6 +79,24 @@ def run(
 
         print_text(run_text(prediction))
     exit_unless_fits(prediction.memory, reported=not as_json)
+
+
+def _run_jobs(jobs: Jobs, *, fold: bool, as_json: bool, output: str | None) -> None:
+    from distsim import api
+    from distsim.cli.output import print_json, print_text, write_file
+    from distsim.report.jobs import jobs_text
+    from distsim.report.json_ import dumps
+
+    prediction = api.simulate_jobs(jobs, fold=fold)
+    result = prediction.to_dict()
+    if output is not None:
+        write_file(output, [dumps(result)])
+    if as_json:
+        print_json(result)
+    else:
+        print_text(jobs_text(prediction))
+    for job in prediction.jobs:
+        exit_unless_fits(job.prediction.memory, reported=not as_json)
 
 
 def _write_trace(path: str, prediction: Prediction) -> None:

@@ -37,7 +37,8 @@ def place(kind: str, ranks: int, free: Ints, node_of: Ints, seed: int = 0) -> In
     [0, 4, 1, 5]
     """
     if kind == "random":
-        return np.random.default_rng(seed).permutation(free)[:ranks]
+        generator = np.random.default_rng(seed)
+        return generator.permutation(free)[:ranks]
     if kind == "strided":
         node = node_of[free]
         slot = np.arange(len(free)) - np.searchsorted(node, node)

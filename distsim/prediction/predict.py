@@ -180,10 +180,20 @@ def predict(case: Case, *, evaluator: str | None = None, fold: bool = True) -> P
     fold : bool
         False simulates every rank.
     """
-    inputs = case.inputs
-    program = build(inputs, fold_enabled=fold)
+    program = build(case.inputs, fold_enabled=fold)
     asked = evaluator or case.evaluator
-    run = evaluate(program, asked)
+    return assemble(case, program, evaluate(program, asked), asked)
+
+
+def assemble(case: Case, program: Program, run: Run, asked: str) -> Prediction:
+    """Measure a run: rates, where its time goes, memory, links.
+
+    Parameters
+    ----------
+    asked : str
+        The evaluator that was asked for.
+    """
+    inputs = case.inputs
     step_s = run.makespan
     parts, _ = breakdown(program, run)
     devices = inputs.plan.devices

@@ -63,7 +63,7 @@ def link_bytes(program: Program) -> Floats:
     network = program.network
     moved = {name: np.zeros(len(t.latency_s)) for name, t in network.fold.tables.items()}
     for kind, times in [*_transfers(program), *_inside_segments(program)]:
-        if kind.family:
+        if kind.family in moved:
             moved[kind.family][kind.kind] += times * kind.wire_bytes
     out = np.zeros(network.topology.n_links)
     for name, traffic in network.routed.items():
@@ -107,7 +107,7 @@ def _inside_segments(program: Program) -> list[tuple[TransferType, float]]:
 
 def _copies(program: Program, kind: TransferType) -> int:
     """Return how many classes run a collective of their common group, each as a task of its own."""
-    if not kind.family.startswith("tensor/"):
+    if not kind.family.startswith(f"{program.network.prefix}tensor/"):
         return 1
     network = program.network
     example = int(network.fold.tables[kind.family].example[kind.kind])
@@ -116,8 +116,16 @@ def _copies(program: Program, kind: TransferType) -> int:
 
 def usage(program: Program, step_s: float) -> Usage:
     """Return the utilisation of links over a step of `step_s`."""
-    topology = program.network.topology
-    moved = link_bytes(program)
+    return usage_of(program.network.topology, link_bytes(program), step_s)
+
+
+def usage_of(topology: Topology, moved: Floats, step_s: float) -> Usage:
+    """Return the utilisation of links that carry these bytes in `step_s`.
+
+    Parameters
+    ----------
+    moved : float64[links]
+    """
     share = moved / (topology.bandwidth_bytes_per_s * step_s)
     classes = tuple(_of_class(topology, i, moved, share) for i in range(len(topology.classes)))
     order = np.lexsort((np.arange(len(share)), -share.round(9)))[:_NAMED]

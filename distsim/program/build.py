@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,14 @@ from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step
 from distsim.program.actions import ClassActions, ClassProgram, lay_out
-from distsim.program.comm import Network, build_network, collective_groups, pair_groups
+from distsim.program.comm import (
+    Groups,
+    Network,
+    Transfers,
+    build_network,
+    collective_groups,
+    pair_groups,
+)
 from distsim.program.emit import Emitter
 from distsim.program.links import pipeline_sends, reductions_and_gathers
 from distsim.program.opgraph import OpGraph
@@ -109,14 +116,14 @@ def stage_hops(plan: Plan) -> list[tuple[int, int]]:
     return [*hops, (plan.pp - 1, 0)] if plan.virtual_stages > 1 else hops
 
 
-def _network(inputs: Inputs, *, fold_enabled: bool) -> Network:
+def groups_of(inputs: Inputs) -> list[Groups]:
+    """Return who talks to whom in a step."""
     plan = inputs.plan
     mesh, device_of = mesh_of(plan), inputs.device_of
     groups = []
     if plan.tp > 1:
-        groups.append(
-            collective_groups(mesh, "tp", "tensor", device_of, _tensor_sizes(inputs.chunks))
-        )
+        sizes = _tensor_sizes(inputs.chunks)
+        groups.append(collective_groups(mesh, "tp", "tensor", device_of, sizes))
     if inputs.data.size > 1:
         groups.append(collective_groups(mesh, "dp_cp", "data", device_of, _data_sizes(inputs)))
     if plan.pp > 1:
@@ -127,9 +134,7 @@ def _network(inputs: Inputs, *, fold_enabled: bool) -> Network:
         if inputs.update.tied_bytes:
             sizes = {"all_reduce": {inputs.update.tied_bytes}}
             groups.append(pair_groups(mesh, "tied", [(0, plan.pp - 1)], sizes))
-    return build_network(
-        device_of, mesh.stage_of(), groups, inputs.topology, fold_enabled=fold_enabled
-    )
+    return groups
 
 
 def _tensor_sizes(chunks: list[list[Chunk]]) -> dict[str, set[float]]:
@@ -163,10 +168,15 @@ def _data_sizes(inputs: Inputs) -> dict[str, set[float]]:
 
 
 def _shared_links(network: Network, plan: Plan, data: DataParallel) -> tuple[bool, bool]:
-    """Say whether tensor-parallel links also carry overlapped sends, or overlapped gradients."""
+    """Say whether tensor-parallel links also carry overlapped sends, or overlapped gradients.
+
+    Where groups meet each other, or other jobs, on a link, they are like any other transfers on it.
+    """
     if plan.tp == 1:
         return False, False
     tensor = network.links_of("tensor")
+    if network.groups_meet("tensor") or len(np.intersect1d(tensor, network.foreign)):
+        return True, True
     sends = plan.overlap_p2p and plan.pp > 1
     hooks = data.reduce in ("last", "each") or data.gather in ("first", "each")
     with_sends = sends and len(np.intersect1d(tensor, network.links_of("forward", "backward"))) > 0
@@ -182,17 +192,61 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
     fold_enabled : bool
         False simulates every rank; the result is the same to rounding.
     """
+    network = build_network(
+        inputs.device_of,
+        mesh_of(inputs.plan).stage_of(),
+        groups_of(inputs),
+        inputs.topology,
+        fold_enabled=fold_enabled,
+    )
+    return emit(inputs, network)(network.frozen())
+
+
+def emit(inputs: Inputs, network: Network) -> Callable[[Transfers], Program]:
+    """Emit all tasks of a step over a folded network; its transfers are frozen after that.
+
+    Returns
+    -------
+    callable
+        Makes the program from the frozen transfers.
+    """
     plan, data = inputs.plan, inputs.data
-    network = _network(inputs, fold_enabled=fold_enabled)
-    orders = plan_actions(plan)
-    with_sends, with_data = _shared_links(network, plan, data)
     emitter = Emitter()
     costs: list[Cost] = []
-    mesh = mesh_of(plan)
-    stage_of = mesh.stage_of()
+    contents: dict[int, tuple[Pricer, tuple[Step, ...]]] = {}
+    programs = _compute(inputs, network, emitter, costs, contents)
+    _join_tensor_groups(emitter, network, programs)
+    if plan.pp > 1:
+        pipeline_sends(emitter, network, programs, plan, inputs.boundary_bytes, stage_hops(plan))
+    ready = reductions_and_gathers(emitter, network, programs, data)
+    finish(
+        emitter, network, programs, inputs.update, data, ready, inputs.device, inputs.dtype, costs
+    )
+    factors = np.full(len(programs), inputs.device.contention_factor)
+    costs += [Cost()] * (len(emitter.names) - len(costs))
+    names = tuple(name for _, name in emitter.streams)
+
+    def program(transfers: Transfers) -> Program:
+        graph = emitter.graph(transfers, network.fold.capacity_bytes_per_s, factors)
+        return Program(graph, network, tuple(programs), costs, contents, names)
+
+    return program
+
+
+def _compute(
+    inputs: Inputs,
+    network: Network,
+    emitter: Emitter,
+    costs: list[Cost],
+    contents: dict[int, tuple[Pricer, tuple[Step, ...]]],
+) -> list[ClassProgram]:
+    """Emit what each class of ranks runs on its compute stream."""
+    plan, data = inputs.plan, inputs.data
+    orders = plan_actions(plan)
+    with_sends, with_data = _shared_links(network, plan, data)
+    stage_of = mesh_of(plan).stage_of()
     laid_out: dict[tuple[int, int], ClassActions] = {}
     priced: dict[int, dict[int, Cost]] = {}
-    contents: dict[int, tuple[Pricer, tuple[Step, ...]]] = {}
     programs = []
     for index, rank in enumerate(network.fold.example):
         stage = int(stage_of[rank])
@@ -214,18 +268,7 @@ def build(inputs: Inputs, *, fold_enabled: bool = True) -> Program:
                 restart_s=inputs.restart_s,
             )
         programs.append(laid_out[key].emit(emitter, network, index, int(rank)))
-    _join_tensor_groups(emitter, network, programs)
-    if plan.pp > 1:
-        pipeline_sends(emitter, network, programs, plan, inputs.boundary_bytes, stage_hops(plan))
-    ready = reductions_and_gathers(emitter, network, programs, data)
-    finish(
-        emitter, network, programs, inputs.update, data, ready, inputs.device, inputs.dtype, costs
-    )
-    factors = np.full(len(programs), inputs.device.contention_factor)
-    costs += [Cost()] * (len(emitter.names) - len(costs))
-    graph = emitter.graph(network.frozen(), network.fold.capacity_bytes_per_s, factors)
-    names = tuple(name for _, name in emitter.streams)
-    return Program(graph, network, tuple(programs), costs, contents, names)
+    return programs
 
 
 def _tensor_type(network: Network, rank: int) -> int:

@@ -13,7 +13,7 @@ from distsim.collectives.algorithms import ALGORITHMS
 from distsim.hardware.library import Priced
 from distsim.hardware.topology import Topology
 from distsim.parallel.mesh import Mesh
-from distsim.program.fold import Fold, fold
+from distsim.program.fold import Fold, TypeTable, fold
 from distsim.program.traffic import Traffic, compile_traffic, never_binding
 
 Ints = npt.NDArray[np.int64]
@@ -126,6 +126,10 @@ class Network:
     ----------
     families : dict of str to Traffic
         Without the links that never bind; `routed` has all links.
+    prefix : str
+        Of the names of families, where several jobs share the network.
+    foreign : int64[...]
+        Links that other jobs load.
     """
 
     groups: dict[str, Groups]
@@ -133,7 +137,9 @@ class Network:
     families: dict[str, Traffic]
     routed: dict[str, Traffic]
     topology: Topology
-    _types: dict[TransferType, int] = field(default_factory=dict)
+    prefix: str = ""
+    foreign: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    registry: dict[TransferType, int] = field(default_factory=dict)
     _best: dict[tuple[str, int, str, float], tuple[TransferType, Priced]] = field(
         default_factory=dict
     )
@@ -160,7 +166,7 @@ class Network:
         self, axis: str, group: int, collective: str, size_bytes: float
     ) -> Iterator[tuple[TransferType, Priced]]:
         for algorithm, base, times in options(collective, self.topology):
-            name = f"{axis}/{algorithm}/{base}"
+            name = f"{self.prefix}{axis}/{algorithm}/{base}"
             if name not in self.fold.tables:
                 continue
             table = self.fold.tables[name]
@@ -179,32 +185,52 @@ class Network:
     def transfer(self, axis: str, group: int, collective: str, size_bytes: float) -> int:
         """Return the transfer type of a collective of this size over this group."""
         kind, _ = self.best(axis, group, collective, size_bytes)
-        return self._types.setdefault(kind, len(self._types))
+        return self.registry.setdefault(kind, len(self.registry))
 
     def latency_only(self, latency_s: float) -> int:
         """Return a transfer type that takes latency and no bandwidth."""
-        return self._types.setdefault(TransferType("", 0, 0.0, latency_s), len(self._types))
+        return self.registry.setdefault(TransferType("", 0, 0.0, latency_s), len(self.registry))
+
+    def table(self, axis: str) -> tuple[str, TypeTable]:
+        """Return the name and the types of a family of an axis.
+
+        Types of groups are the same for every algorithm of the axis.
+        """
+        return next(
+            (n, t) for n, t in self.fold.tables.items() if n.startswith(f"{self.prefix}{axis}/")
+        )
 
     def type_of(self, axis: str, group: int) -> int:
-        """Return the type of a group, the same for every algorithm of its axis."""
-        name = next(n for n in self.fold.tables if n.startswith(f"{axis}/"))
-        return int(self.fold.tables[name].type_of_group[group])
+        """Return the type of a group."""
+        return int(self.table(axis)[1].type_of_group[group])
+
+    def groups_meet(self, axis: str) -> bool:
+        """Say whether two groups of an axis load the same link."""
+        head = f"{self.prefix}{axis}/"
+        for name, traffic in self.families.items():
+            if name.startswith(head):
+                last = np.full(self.topology.n_links, -1, dtype=np.int64)
+                last[traffic.entry_link] = traffic.entry_group
+                if (last[traffic.entry_link] != traffic.entry_group).any():
+                    return True
+        return False
 
     @property
     def types(self) -> tuple[TransferType, ...]:
         """Transfer types in the order of their numbers."""
-        return tuple(self._types)
+        return tuple(self.registry)
 
     def links_of(self, *axes: str) -> Ints:
         """Return the links that the groups of these axes load."""
-        used = [f.entry_link for n, f in self.families.items() if n.split("/")[0] in axes]
+        heads = tuple(f"{self.prefix}{axis}/" for axis in axes)
+        used = [f.entry_link for n, f in self.families.items() if n.startswith(heads)]
         return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
 
     def frozen(self) -> Transfers:
         """Return all registered types as arrays."""
         rows, sizes = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
         latency, weight, devices, ptr = [], [], [], [0]
-        for name, kind, wire_bytes, latency_s in self._types:
+        for name, kind, wire_bytes, latency_s in self.registry:
             latency.append(latency_s)
             if not name:
                 weight.append(0.0)

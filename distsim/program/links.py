@@ -122,7 +122,7 @@ def reductions_and_gathers(
 
 def data_groups(network: Network) -> list[tuple[Ints, int]]:
     """Return (classes of the members, example group) of each type of data-parallel group."""
-    table = next(t for n, t in network.fold.tables.items() if n.startswith("data/"))
+    _, table = network.table("data")
     ranks = network.groups["data"].ranks
     return [(np.unique(network.fold.class_of[ranks[g]]), int(g)) for g in table.example]
 

@@ -138,7 +138,7 @@ def _tied(
     ready: dict[int, Ints],
 ) -> None:
     """Sum the gradients of the shared embedding over first and last stage."""
-    name, table = next((n, t) for n, t in network.fold.tables.items() if n.startswith("tied/"))
+    name, table = network.table("tied")
     for group in table.example:
         classes = np.unique(network.fold.class_of[network.families[name].ranks[int(group)]])
         task = emitter.tasks(

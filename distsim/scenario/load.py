@@ -38,13 +38,14 @@ def load(
     UsageError
         DS620, DS621, `overrides`.
     """
-    data, positions = _read(source)
+    data, positions = read(source)
     if overrides:
         data = apply(data, overrides, positions)
-    return _build(data, positions)
+    return build(data, positions)
 
 
-def _read(source: str | PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], Positions]:
+def read(source: str | PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, Any], Positions]:
+    """Return the content of a scenario file, and where everything stands."""
     if isinstance(source, Mapping):
         return plain(source), Positions()
     if isinstance(source, str | PathLike):
@@ -58,7 +59,24 @@ def _read(source: str | PathLike[str] | Mapping[str, Any]) -> tuple[dict[str, An
     )
 
 
-def _build(data: dict[str, Any], positions: Positions) -> Scenario:
+def build(data: dict[str, Any], positions: Positions) -> Scenario:
+    """Return the scenario of a file's content.
+
+    Raises
+    ------
+    ValueProblem
+        For the first problem by its place.
+    """
+    if "jobs" in data:
+        problem = ValueProblem(
+            "DS245",
+            "the scenario holds several jobs",
+            path=("jobs",),
+            rule="this takes a scenario of one job",
+            fix="use distsim run, or load_jobs and simulate_jobs in Python",
+        )
+        where = positions.place(("jobs",), key=True)
+        raise problem.at(where) if where else problem
     try:
         return Scenario.model_validate(data).at(positions)
     except ValidationError as error:
@@ -71,7 +89,7 @@ def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     positions = scenario.positions.copy()
     for path, value in _leaves(checked, ()):
         positions.override(path, Place(f"with_({'.'.join(map(str, path))}={show(value)})"))
-    return _build(merge(scenario.to_dict(), checked), positions)
+    return build(merge(scenario.to_dict(), checked), positions)
 
 
 def _leaves(block: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[Path, Any]]:

@@ -64,23 +64,39 @@ def _split(assignment: str, place: Place) -> tuple[list[str], Any]:
 
 
 def _assign(data: dict[str, Any], keys: list[str], value: Any, place: Place) -> Path:
-    """Set a value and return the path of what is new: the value, or a block made for it."""
-    block, changed = data, tuple(keys)
-    for n, key in enumerate(keys[:-1], 1):
-        inner = block.get(key)
+    """Set a value and return the path of what is new: the value, or a block made for it.
+
+    A number descends into a list: ``jobs.0.devices``.
+    """
+    block: Any = data
+    at: Any
+    path: list[str | int] = []
+    changed: Path | None = None
+    for key in keys[:-1]:
+        at = _step(block, key, path, keys, place)
+        path.append(at)
+        inner = block[at] if isinstance(block, list) else block.get(at)
         if inner is None:
-            inner = block[key] = {}
-            changed = min(changed, tuple(keys[:n]))
-        if not isinstance(inner, dict):
-            raise UsageError(
-                "DS621",
-                f"{'.'.join(keys[:n])} is {show(inner)}, not a mapping",
-                path=tuple(keys[:n]),
-                value=inner,
-                rule="a dotted key descends through mappings",
-                fix=f"set all of it: {'.'.join(keys[:n])}='{{{keys[n]}: ...}}'",
-                place=place,
-            )
+            inner = block[at] = {}
+            changed = changed or tuple(path)
         block = inner
-    block[keys[-1]] = value
-    return changed
+    last = _step(block, keys[-1], path, keys, place)
+    block[last] = value
+    return changed or (*path, last)
+
+
+def _step(block: Any, key: str, path: list[str | int], keys: list[str], place: Place) -> str | int:
+    """Return the key, or the index where `block` is a list."""
+    if isinstance(block, dict):
+        return key
+    if isinstance(block, list) and key.isdecimal() and int(key) < len(block):
+        return int(key)
+    where = ".".join(map(str, path))
+    rule = "a dotted key descends through mappings, and through lists by number"
+    if isinstance(block, list):
+        fix = f"write {where}.0 .. {where}.{len(block) - 1}"
+        what = f"{where} has {len(block)} entries, and {show(key)} is none of them"
+    else:
+        fix = f"set all of it: {where}='{{{'.'.join(keys[len(path) :])}: ...}}'"
+        what = f"{where} is {show(block)}, not a mapping"
+    raise UsageError("DS621", what, path=tuple(path), value=block, rule=rule, fix=fix, place=place)

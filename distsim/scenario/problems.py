@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -75,14 +76,23 @@ _LIMITS = {
 }
 
 
-def first_problem(error: ValidationError, positions: Positions) -> DistsimError:
+def first_problem(
+    error: ValidationError,
+    positions: Positions,
+    blocks: Mapping[Path, type[BaseModel]] = _BLOCKS,
+) -> DistsimError:
     """Return the first problem in the order of the file, which says how many others there are.
 
     A missing key stands nowhere and comes last: a misspelt one explains it.
+
+    Parameters
+    ----------
+    blocks : mapping of Path to type
+        Model of each block, by its path without the numbers of list entries.
     """
     found = [(_path(e), e) for e in error.errors(include_url=False)]
     path, first = min(found, key=lambda f: (f[1]["type"] == "missing", positions.order(f[0])))
-    problem = _problem(path, first)
+    problem = _problem(path, first, blocks)
     if len(found) > 1:
         others = len(found) - 1
         problem.message += f" (and {others} more problem{'s' if others > 1 else ''})"
@@ -98,10 +108,10 @@ def _path(error: Any) -> Path:
     return path if is_tag else (*path, last)
 
 
-def _problem(path: Path, error: Any) -> DistsimError:
+def _problem(path: Path, error: Any, blocks: Mapping[Path, type[BaseModel]]) -> DistsimError:
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "extra_forbidden":
-        return _unknown_key(path, value)
+        return _unknown_key(path, value, blocks)
     if kind == "missing":
         return _missing_key(path)
     if kind == "distsim":
@@ -123,9 +133,9 @@ def _keys(block: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in block.model_fields.items()]
 
 
-def _unknown_key(path: Path, value: object) -> ValueProblem:
+def _unknown_key(path: Path, value: object, blocks: Mapping[Path, type[BaseModel]]) -> ValueProblem:
     *parents, key = path
-    block = _BLOCKS[tuple(parents)]
+    block = blocks[tuple(part for part in parents if isinstance(part, str))]
     known = _keys(block)
     where = ".".join(map(str, parents))
     return ValueProblem(

@@ -42,6 +42,7 @@ NAME, BLOCK = "<name>", "<block>"
 Precision = Literal["bf16", "fp16", "fp32", "tf32"]
 StoredType = Literal["bf16", "fp16", "fp32"]
 OptimizerName = Literal["adam", "adamw"]
+PlacementKind = Literal["packed", "strided", "random"]
 
 
 def _form(value: object) -> str:
@@ -56,13 +57,24 @@ def _bytes(value: object) -> float:
         raise PydanticCustomError("distsim", "bad quantity", {"error": error}) from None
 
 
+def _seconds(value: object) -> float:
+    try:
+        return parse(value, "s")
+    except DistsimError as error:
+        raise PydanticCustomError("distsim", "bad quantity", {"error": error}) from None
+
+
+def _text_of_seconds(value: float) -> str:
+    return f"{value:.17g} s"
+
+
 def _text_of_bytes(value: float | None) -> str | None:
     return None if value is None else f"{value:.17g} B"
 
 
-_Name = Annotated[str, Field(min_length=1, max_length=1000)]
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
 NameOrBlock = Annotated[
-    Annotated[_Name, Tag(NAME)] | Annotated[dict[str, Any], Tag(BLOCK)], Discriminator(_form)
+    Annotated[Name, Tag(NAME)] | Annotated[dict[str, Any], Tag(BLOCK)], Discriminator(_form)
 ]
 Degree = Annotated[int, Field(ge=1, le=MOST_DEVICES)]
 Layers = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -73,6 +85,13 @@ Bytes = Annotated[
     WithJsonSchema(
         {"type": "string", "pattern": r"^\s*\+?[0-9.]+([eE][-+]?[0-9]+)?\s*[kMGTPE]?i?(B|bit)\s*$"}
     ),
+]
+
+Time = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    PlainSerializer(_text_of_seconds),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*\+?[0-9.]+([eE][-+]?[0-9]+)?\s*\w+\s*$"}),
 ]
 
 
@@ -91,7 +110,7 @@ class Cluster(Block):
         description="Name of a shipped topology, a path to a topology file, or an inline block."
     )
     devices: Degree = Field(description="Number of devices that the job uses.")
-    device: _Name | None = Field(
+    device: Name | None = Field(
         default=None, description="Device type to put in place of the topology's own."
     )
     library: NameOrBlock | None = Field(
@@ -103,7 +122,7 @@ class Cluster(Block):
         default=None,
         description="Devices of the whole cluster, of which the job uses some; as many by default.",
     )
-    placement: Literal["packed", "strided", "random"] = Field(
+    placement: PlacementKind = Field(
         default="packed",
         description="How ranks are laid on devices: packed fills nodes one after another, strided "
         "deals consecutive ranks to different nodes, random takes any devices by the seed.",

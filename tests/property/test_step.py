@@ -40,6 +40,8 @@ scenarios = st.fixed_dictionaries(
         "topology": st.sampled_from(["dgx-a100-superpod", "narrow"]),
         "bucket": st.sampled_from(["1 MB", "100 MB"]),
         "prefetch": st.sampled_from([1, 2, 9]),
+        "placement": st.sampled_from(["packed", "packed", "strided", "random"]),
+        "spare": st.sampled_from([0, 8]),
     }
 )
 
@@ -73,6 +75,8 @@ def _scenario(c: dict):
             "cluster": {
                 "topology": NARROW if c["topology"] == "narrow" else c["topology"],
                 "devices": c["devices"],
+                "of": c["devices"] + c["spare"],
+                "placement": c["placement"],
             },
             "model": SMALL | {"layers": layers},
             "batch": {"global_size": dp * c["pp"] * c["micro"], "sequence_length": 512},

@@ -49,7 +49,9 @@ def test_auto_is_the_fastest_at_every_size():
 
 
 def test_bus_bandwidth_of_a_large_ring_is_that_of_its_bottleneck():
-    row = collective_report("all_reduce", "dgx-a100-superpod", 1024, [64e9], "ring", "ideal").rows[0]
+    row = collective_report("all_reduce", "dgx-a100-superpod", 1024, [64e9], "ring", "ideal").rows[
+        0
+    ]
     assert "leaf" in row.bottleneck
     assert row.busbw_bytes_per_s == pytest.approx(8 * 25e9 * 0.8, rel=0.01)
 
