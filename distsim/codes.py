@@ -475,6 +475,16 @@ CODES: dict[str, CodeInfo] = {
         "whole or not at all: an older one of that name is kept.",
         "Choose another file, or make room.",
     ),
+    "DS640": CodeInfo(
+        "extra not installed",
+        "The command needs a package that only an optional extra brings.",
+        "Install the extra that the message names.",
+    ),
+    "DS641": CodeInfo(
+        "not a picture",
+        "The name of the file does not say which format to draw in.",
+        "End the name in one of the formats that the rule lists.",
+    ),
     "DS699": CodeInfo(
         "an error in distsim",
         "Something failed that no input should be able to cause. The exit code is 70.",

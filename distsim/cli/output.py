@@ -141,14 +141,33 @@ def write_file(path: str, chunks: Iterable[str]) -> None:
         raise _unwritable(path, error.strerror or str(error)) from None
 
 
-def _replace(real: str, chunks: Iterable[str]) -> None:
+def write_bytes(path: str, content: bytes) -> None:
+    """Write a file of bytes as `write_file` does."""
+    check_target(path)
+    real = os.path.realpath(path)
+    try:
+        if os.path.exists(real) and not stat.S_ISREG(os.stat(real).st_mode):
+            Path(real).write_bytes(content)
+        else:
+            _replace(real, content)
+    except OSError as error:
+        raise _unwritable(path, error.strerror or str(error)) from None
+
+
+def _replace(real: str, content: Iterable[str] | bytes) -> None:
     directory, name = os.path.split(real)
     number, temporary = tempfile.mkstemp(prefix=f".{name[:100]}.", suffix=".tmp", dir=directory)
     try:
-        with open(number, "w", encoding="utf-8") as file:
-            file.writelines(chunks)
-            file.flush()
-            os.fsync(number)
+        if isinstance(content, bytes):
+            with open(number, "wb") as raw:
+                raw.write(content)
+                raw.flush()
+                os.fsync(number)
+        else:
+            with open(number, "w", encoding="utf-8") as file:
+                file.writelines(content)
+                file.flush()
+                os.fsync(number)
         os.chmod(temporary, _mode(real))
         os.replace(temporary, real)
     except BaseException:  # an interrupt leaves nothing behind either

@@ -66,18 +66,20 @@ def send_s(size_bytes: float, latency_s: float, bandwidth_bytes_per_s: float) ->
 def bus_bandwidth_factor(collective: str, n: int) -> float:
     """Return what nccl-tests multiplies algorithm bandwidth (S over time) by to get bus bandwidth.
 
-    2 (n - 1) / n for an all-reduce, (n - 1) / n for a reduce-scatter and an all-gather, 1 for a
-    send (nccl-tests, doc/PERFORMANCE.md).
+    2 (n - 1) / n for an all-reduce, (n - 1) / n for a reduce-scatter, an all-gather and an
+    all-to-all, 1 for a broadcast, a reduction and a send (nccl-tests, doc/PERFORMANCE.md).
 
     Raises
     ------
     ValueError
         For a collective that it does not define.
     """
-    halves = {"all_reduce": 2.0, "reduce_scatter": 1.0, "all_gather": 1.0}
-    if collective == "send":
+    parts = {"all_reduce": 2.0, "reduce_scatter": 1.0, "all_gather": 1.0, "all_to_all": 1.0}
+    if collective in ("send", "broadcast", "reduce"):
         return 1.0
-    if collective not in halves:
-        known = ", ".join((*halves, "send"))
+    if collective == "barrier":
+        return 0.0
+    if collective not in parts:
+        known = ", ".join((*parts, "broadcast", "reduce", "send", "barrier"))
         raise ValueError(f"no bus bandwidth is defined for {collective}; there are {known}")
-    return halves[collective] * (n - 1) / n
+    return parts[collective] * (n - 1) / n

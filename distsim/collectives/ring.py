@@ -3,7 +3,8 @@
 A reduce-scatter is n - 1 steps in which every member sends S/n to the next on the ring; an
 all-gather is the same with the arrays travelling whole; an all-reduce is one after the other
 (Patarasu and Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations", 2009,
-section 3; Thakur, Rabenseifner and Gropp 2005, section 4).
+section 3; Thakur, Rabenseifner and Gropp 2005, section 4). A broadcast or a reduction runs along
+the ring once, cut into chunks (NCCL's algorithm for both).
 
 Over several nodes each channel carries an equal share of S and crosses between nodes at another
 member, so that together they use all network adapters, as NCCL does. Channel c enters node j at
@@ -15,27 +16,54 @@ each way.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import numpy.typing as npt
 
-from distsim.collectives.flows import Pattern, flows, no_flows
+from distsim.collectives.flows import Schedule, Shape, in_turn, messages
 
 Ints = npt.NDArray[np.int64]
 
 
-def all_reduce(n: int, local: int) -> Pattern:
+def all_reduce(shape: Shape) -> Schedule:
     """Reduce-scatter, then all-gather: 2 (n - 1) steps of S/n."""
-    return _ring(n, local, 2 * (n - 1))
+    return _ring(shape, 2)
 
 
-def reduce_scatter(n: int, local: int) -> Pattern:
+def reduce_scatter(shape: Shape) -> Schedule:
     """Sum and scatter: n - 1 steps of S/n, S the whole array that each member gives."""
-    return _ring(n, local, n - 1)
+    return _ring(shape, 1)
 
 
-def all_gather(n: int, local: int) -> Pattern:
+def all_gather(shape: Shape) -> Schedule:
     """Gather: n - 1 steps of S/n, S the whole array that each member ends up with."""
-    return _ring(n, local, n - 1)
+    return _ring(shape, 1)
+
+
+def broadcast(shape: Shape) -> Schedule:
+    """Pass the array on from position 0 along each ring, in chunks that follow each other."""
+    n = prod(shape)
+    if n == 1:
+        return in_turn(n, [])
+    order = rings(n, shape[0])
+    first = np.argmax(order == 0, axis=1)
+    order = np.take_along_axis(order, (first[:, None] + np.arange(n)) % n, axis=1)
+    channel = np.arange(len(order))
+    timed = np.where(channel == 0, 1.0, 0.0)
+    share = 1.0 / len(order)
+    return Schedule(
+        n,
+        tuple(messages(order[:, i], order[:, i + 1], share, timed, channel) for i in range(n - 1)),
+        pipelined=True,
+    )
+
+
+def reduce(shape: Shape) -> Schedule:
+    """Broadcast backwards: sums pass on towards position 0."""
+    forward = broadcast(shape)
+    back = tuple(r.mirrored() for r in reversed(forward.rounds))
+    return Schedule(forward.n, back, pipelined=True)
 
 
 def rings(n: int, local: int) -> Ints:
@@ -82,11 +110,15 @@ def _shifts(nodes: int, local: int) -> Ints:
     return shift.astype(np.int64)
 
 
-def _ring(n: int, local: int, steps: int) -> Pattern:
+def _ring(shape: Shape, passes: int) -> Schedule:
+    n = prod(shape)
     if n == 1:
-        return no_flows(n)
-    order = rings(n, local)
+        return in_turn(n, [])
+    order = rings(n, shape[0])
     channel = np.repeat(np.arange(len(order)), n)
-    # Channels run side by side, so the latency is that of one of them.
-    hops = np.where(channel == 0, steps / n, 0.0)
-    return flows(n, order, np.roll(order, -1, axis=1), steps / n / len(order), hops, channel)
+    # Channels run side by side, so the latency is that of one of them; a wave runs round the ring,
+    # so it is the mean over the hops, not the longest of them.
+    hops = np.where(channel == 0, 1.0 / n, 0.0)
+    target = np.roll(order, -1, axis=1)
+    step = messages(order, target, 1.0 / n / len(order), hops, channel, passes * (n - 1))
+    return in_turn(n, [step])

@@ -12,10 +12,12 @@ and the chain of the channel starts at it.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 import numpy.typing as npt
 
-from distsim.collectives.flows import Pattern, flows, no_flows
+from distsim.collectives.flows import Round, Schedule, Shape, in_turn, messages
 
 Ints = npt.NDArray[np.int64]
 
@@ -62,62 +64,93 @@ def _in_order(nodes: int) -> Ints:
     return above - 1
 
 
-def all_reduce(n: int, local: int) -> Pattern:
+def all_reduce(shape: Shape) -> Schedule:
     """Reduce up both trees and broadcast down, pipelined.
 
     Each member sends and receives at most S up and S down. The latency is that of one path: from
     the end of a chain to its head, from a deepest leaf to the root, and back.
     """
+    n = prod(shape)
     if n == 1:
-        return no_flows(n)
-    nodes = n // local
+        return in_turn(n, [])
+    local = shape[0]
+    up = [*chains(n // local, local), *climbs(n // local, local, 1.0)]
+    return Schedule(n, (*up, *(r.mirrored() for r in reversed(up))), pipelined=True)
+
+
+def chains(nodes: int, local: int) -> list[Round]:
+    """Return rounds from the end of each chain to its head, in every node and channel."""
     head = np.arange(local)
-    up = [_chains(nodes, local, head)]
-    if nodes > 1:
-        for which, parent in enumerate(parents(nodes)):
-            up.append(_climb(parent, local, head, which == 0))
-    src, dst, fraction, hops, channel = (np.concatenate(part) for part in zip(*up, strict=True))
-    both = np.concatenate
-    return flows(
-        n,
-        both([src, dst]),
-        both([dst, src]),
-        both([fraction, fraction]),
-        both([hops, hops]),
-        both([channel, channel]),
-    )
-
-
-def _chains(nodes: int, local: int, head: Ints) -> tuple[npt.NDArray[np.generic], ...]:
-    """Return flows from the end of each chain to its head, in every node and channel."""
-    base = np.arange(nodes)[:, None, None] * local
-    link = np.arange(local - 1)[None, :, None]
-    towards = base + (head + link) % local
-    source = base + (head + link + 1) % local
-    channel = np.broadcast_to(head, source.shape)
-    counted = np.zeros(source.shape)
+    base = np.arange(nodes)[:, None] * local
     # Every chain is as long; the one at the start of the path through the tree counts.
-    counted[0 if nodes == 1 else _deepest(nodes), :, 0] = 1.0
-    share = np.full(source.shape, 1.0 / local)
-    return tuple(a.ravel() for a in (source, towards, share, counted, channel))
+    timed = np.zeros((nodes, local))
+    timed[0 if nodes == 1 else _deepest(nodes), 0] = 1.0
+    channel = np.broadcast_to(head, timed.shape)
+    return [
+        messages(
+            base + (head + link + 1) % local,
+            base + (head + link) % local,
+            1.0 / local,
+            timed,
+            channel,
+        )
+        for link in range(local - 2, -1, -1)
+    ]
 
 
-def _climb(
-    parent: Ints, local: int, head: Ints, timed: bool
-) -> tuple[npt.NDArray[np.generic], ...]:
-    """Return flows from each node to its parent in one tree, in every channel."""
-    below = np.flatnonzero(parent >= 0)
-    source = below[:, None] * local + head
-    target = parent[below][:, None] * local + head
-    counted = np.zeros(source.shape)
-    if timed:
-        at = _deepest(len(parent))
-        while parent[at] >= 0:
-            counted[below == at, 0] = 1.0
-            at = int(parent[at])
-    share = np.full(source.shape, 0.5 / local)
-    channel = np.broadcast_to(head, source.shape)
-    return tuple(a.ravel() for a in (source, target, share, counted, channel))
+def climbs(nodes: int, local: int, size: float) -> list[Round]:
+    """Return rounds from the deepest nodes of both trees to the roots, in every channel.
+
+    Parameters
+    ----------
+    size : float
+        What all channels carry together, over S.
+    """
+    if nodes == 1:
+        return []
+    both = [_levels(parent) for parent in parents(nodes)]
+    head = np.arange(local)
+    out = []
+    for level in range(max(map(len, both))):
+        parts = []
+        for which, levels in enumerate(both):
+            below, above, timed = levels[level] if level < len(levels) else (_NONE,) * 3
+            shape = (len(below), local)
+            parts.append(
+                (
+                    below[:, None] * local + head,
+                    above[:, None] * local + head,
+                    np.where((head == 0) & (which == 0), timed[:, None], 0.0),
+                    np.broadcast_to(head, shape),
+                )
+            )
+        src, dst, hops, channel = (
+            np.concatenate([np.broadcast_to(p[i], p[0].shape).ravel() for p in parts])
+            for i in range(4)
+        )
+        out.append(messages(src, dst, size * 0.5 / local, hops, channel))
+    return out
+
+
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+def _levels(parent: Ints) -> list[tuple[Ints, Ints, Ints]]:
+    """Return (nodes, their parents, 1 on the path from a deepest leaf), deepest level first."""
+    depth_of = np.zeros(len(parent), dtype=np.int64)
+    at = parent.copy()
+    while (at >= 0).any():
+        depth_of += at >= 0
+        at = np.where(at >= 0, parent[at], -1)
+    path = np.zeros(len(parent), dtype=np.int64)
+    node = _deepest(len(parent))
+    while parent[node] >= 0:
+        path[node] = 1
+        node = int(parent[node])
+    return [
+        (below, parent[below], path[below])
+        for below in (np.flatnonzero(depth_of == d) for d in range(depth_of.max(), 0, -1))
+    ]
 
 
 def _deepest(nodes: int) -> int:

@@ -9,6 +9,7 @@ full (progressive filling, Bertsekas and Gallager 1992, section 6.5.2).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,10 @@ LEVEL_TOL = 1e-12
 
 
 def solve_few(
-    demands: Sequence[Demand], capacity: Sequence[float], weight: Sequence[float] | None = None
+    demands: Sequence[Demand],
+    capacity: Sequence[float],
+    weight: Sequence[float] | None = None,
+    limit: Sequence[float] | None = None,
 ) -> list[float]:
     """Return the rate of each transfer; plain Python, for a handful of them.
 
@@ -34,8 +38,11 @@ def solve_few(
         Bytes/s of each row.
     weight : sequence of float, optional
         Weight of each transfer, bytes; by default its largest demand.
+    limit : sequence of float, optional
+        The most that each transfer's rate may be; by default no limit.
     """
     weight = weight or [max(b for _, b in demand) for demand in demands]
+    most = [x * w for x, w in zip(limit, weight, strict=True)] if limit else [inf] * len(demands)
     rates = [0.0] * len(demands)
     active = set(range(len(demands)))
     left = {row: capacity[row] for demand in demands for row, _ in demand}
@@ -45,10 +52,15 @@ def solve_few(
             for row, b in demands[o]:
                 slope[row] += b / weight[o]
         level = min(left[row] / s for row, s in slope.items() if s > 0)
+        level = min(level, *(most[o] for o in active))
         full = {
             row for row, s in slope.items() if s > 0 and left[row] / s <= level * (1 + LEVEL_TOL)
         }
-        frozen = [o for o in sorted(active) if any(row in full for row, _ in demands[o])]
+        frozen = [
+            o
+            for o in sorted(active)
+            if most[o] <= level * (1 + LEVEL_TOL) or any(row in full for row, _ in demands[o])
+        ]
         for o in frozen:
             rates[o] = level / weight[o]
             active.discard(o)
@@ -96,12 +108,17 @@ def solve_many(
 
 
 def certificate(
-    demands: Sequence[Demand], capacity: Sequence[float], rates: Sequence[float], tol: float = 1e-9
+    demands: Sequence[Demand],
+    capacity: Sequence[float],
+    rates: Sequence[float],
+    tol: float = 1e-9,
+    limit: Sequence[float] | None = None,
 ) -> bool:
     """Say whether rates are max-min fair.
 
     No row is asked for more than it has, and each transfer crosses a full row on which no other
-    transfer's weighted rate is larger (the bottleneck property; it holds for the fair rates only).
+    transfer's weighted rate is larger (the bottleneck property; it holds for the fair rates only),
+    or goes as fast as its limit allows.
     """
     used: dict[int, float] = {}
     users: dict[int, list[int]] = {}
@@ -113,7 +130,9 @@ def certificate(
         return False
     pace = [rates[o] * max(b for _, b in demand) for o, demand in enumerate(demands)]
     for o, demand in enumerate(demands):
-        bottleneck = any(
+        if limit and rates[o] > limit[o] * (1 + tol):
+            return False
+        bottleneck = bool(limit and rates[o] >= limit[o] * (1 - tol)) or any(
             used[row] >= capacity[row] * (1 - tol)
             and all(pace[other] <= pace[o] * (1 + tol) for other in users[row])
             for row, _ in demand

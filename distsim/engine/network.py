@@ -40,6 +40,8 @@ class Network:
         self._capacity = graph.capacity_bytes_per_s.tolist()
         self._alone_s = graph.fluid_s().tolist()
         self._weight = graph.weights().tolist()
+        serial = graph.serial_s.tolist() if len(graph.serial_s) else [0.0] * graph.n_types
+        self._limit = [1.0 / s if s > 0.0 else float("inf") for s in serial]
         self._type = graph.transfer.tolist()
         self._users: list[list[int]] = [[] for _ in self._capacity]
         self._left: dict[int, float] = {}
@@ -96,7 +98,8 @@ class Network:
         members = self._component(task)
         demands = [self._demand[self._type[t]] for t in members]
         weights = [self._weight[self._type[t]] for t in members]
-        rates = solve_few(demands, self._capacity, weights)
+        limits = [self._limit[self._type[t]] for t in members]
+        rates = solve_few(demands, self._capacity, weights, limits)
         for member, rate in zip(members, rates, strict=True):
             if rate != self._rate.get(member):
                 self._advance(member)

@@ -1,8 +1,8 @@
 """A collective message by message: each step of its algorithm as flows that share links.
 
 Members go through the rounds of a schedule on their own: a member begins a round when it has sent
-and received everything of the round before, whatever the others do. A message waits for its hop's
-latency and then moves its bytes; messages that move share links by max-min fairness. Everything
+and received everything of the round before, whatever the others do. A message begins when both its
+members have begun its round, as receivers hand out buffers. It waits for its hop's latency and then moves its bytes; messages that move share links by max-min fairness. Everything
 that happens at one instant is handled at once on arrays, so the cost grows with the instants, not
 with the messages: a ring of any size in lock step has two instants a step.
 
@@ -24,7 +24,7 @@ from distsim.engine.maxmin import solve_many
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
-#: Messages that end this close together (relative to their bytes or the instant) end together.
+#: Instants this close together (relative) are one.
 TIE = 1e-12
 #: Counters of a member in each step; more would not fit into memory.
 MAX_COUNTERS = 200_000_000
@@ -124,13 +124,13 @@ class _Steps:
         self.following = np.full(len(self.src), -1)
         has = np.flatnonzero(self.previous >= 0)
         self.following[self.previous[has]] = has
-        # Messages of a round in the order of their senders, and what each member takes part in.
+        # Messages of a round in the order of the members that take part, senders and receivers.
         self.order, self.first, self.need = [], [], []
         for i, r in enumerate(rounds):
-            order = np.argsort(r.src, kind="stable")
-            self.order.append(base[i] + order)
-            self.first.append(np.searchsorted(r.src[order], np.arange(members + 1)))
             both = np.concatenate([r.src, r.dst])
+            order = np.argsort(both, kind="stable")
+            self.order.append(base[i] + order % len(r.src))
+            self.first.append(np.searchsorted(both[order], np.arange(members + 1)))
             self.need.append(np.bincount(both, minlength=members).astype(np.int32))
         self.step = np.zeros(members, dtype=np.int64)
         self.done = np.zeros((self.steps, members), dtype=np.int32)
@@ -178,8 +178,11 @@ class _Steps:
         if not count.any():
             return
         offset = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
-        message = self.order[which][np.repeat(begin, count) + offset]
-        self.at_step[message] = self.step[self.src[message]]
+        message = np.unique(self.order[which][np.repeat(begin, count) + offset])
+        step = self.step[self.src[message]]
+        ready = (step == self.step[self.dst[message]]) & (step < self.steps)
+        message, step = message[ready], step[ready]
+        self.at_step[message] = step
         before = self.previous[message]
         held = (before >= 0) & ~self.ended[before]
         self.waiting[message[held]] = True
@@ -198,20 +201,15 @@ class _Steps:
         """Go to when the next message begins to move or ends."""
         self.instants += 1
         soonest = self.latent[0][0] if self.latent else np.inf
-        if len(self.moving):
-            lasts = self.left / self.rate
-            soonest = min(soonest, self.now + float(lasts.min()))
-        passed = soonest - self.now
+        ends = self.now + self.left / self.rate
+        soonest = min(soonest, float(ends.min(initial=np.inf)))
+        limit = soonest + TIE * abs(soonest)
+        over = ends <= limit
+        finished, going = self.moving[over], ~over
+        self.left = (self.left - self.rate * (soonest - self.now))[going]
+        self.moving = self.moving[going]
         self.now = soonest
-        finished = np.zeros(0, dtype=np.int64)
-        if len(self.moving):
-            self.left -= self.rate * passed
-            over = self.left <= TIE * self.size[self.moving]
-            finished = self.moving[over]
-            if len(finished):
-                self.moving, self.left = self.moving[~over], self.left[~over]
         arrived = []
-        limit = self.now + TIE * abs(self.now)
         while self.latent and self.latent[0][0] <= limit:
             arrived.append(heappop(self.latent)[2])
         if arrived:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, read_class, too_many
 from distsim.hardware.sizes import check_links, finish
-from distsim.hardware.topology import Ints, LinkClass, Routes, Topology, pack
+from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, pack
 
 Words = npt.NDArray[np.uint64]
 
@@ -147,6 +147,11 @@ class TreeRouter:
     def device(self, index: int) -> str:
         """Return the vertex of a device."""
         return f"n{index // self.devices_per_node}.gpu{index % self.devices_per_node}"
+
+    def unit_of(self, n_devices: int) -> Indices:
+        """Return the pod of each device; its leaf with two tiers."""
+        per_unit = self.devices_per_leaf * max(self.leaves_per_pod, 1)
+        return (np.arange(n_devices) // per_unit).astype(np.int32)
 
     def counts(self) -> Mapping[str, int | float]:
         """Return switches as far as links tell them apart, the diameter and the bisection."""

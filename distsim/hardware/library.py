@@ -79,19 +79,27 @@ class Priced:
 
     Attributes
     ----------
-    protocol : str
-    latency_s : float
-        Before its bytes move: startup, hops and fill.
+    wire : Wire
+        The protocol.
+    startup_s, hops_s, fill_s : float
+        Parts of the latency.
     fluid_s : float
         Its bytes, on links of its own.
     bandwidth : float
         Share of the links' bandwidth that it reaches.
     """
 
-    protocol: str
-    latency_s: float
+    wire: Wire
+    startup_s: float
+    hops_s: float
+    fill_s: float
     fluid_s: float
     bandwidth: float
+
+    @property
+    def latency_s(self) -> float:
+        """Time before its bytes move."""
+        return self.startup_s + self.hops_s + self.fill_s
 
     @property
     def total_s(self) -> float:
@@ -157,7 +165,7 @@ class Library:
             busy_s = fluid_s / bandwidth
             fill_s = 2.0 * sqrt(runner.fill * hops_s * busy_s)
             start_s = runner.startup_s[wire.name] + self.startup_s
-            priced = Priced(wire.name, start_s + hops_s + fill_s, busy_s, bandwidth)
+            priced = Priced(wire, start_s, hops_s, fill_s, busy_s, bandwidth)
             if best is None or priced.total_s < best.total_s:
                 best = priced
         assert best is not None, "a runner has at least one protocol"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from distsim.hardware import (
     cube_mesh,
@@ -20,7 +21,17 @@ from distsim.hardware import (
 )
 from distsim.hardware.block import Block, offer
 from distsim.hardware.library import read_library
-from distsim.hardware.topology import Topology
+from distsim.hardware.topology import Indices, Topology
+from distsim.hardware.torus import TorusRouter
+
+
+@runtime_checkable
+class InUnits(Protocol):
+    """A router whose nodes are joined to units below the top."""
+
+    def unit_of(self, n_devices: int) -> Indices:
+        """Return the unit of each device, int32[n_devices]."""
+
 
 #: What switches may do with the bytes that pass them.
 IN_NETWORK = ("nvls", "sharp")
@@ -50,7 +61,14 @@ def build(block: Block, name: str, n_devices: int) -> Topology:
         DS406 for a kind that does not exist, and whatever the kind's own reader finds.
     """
     topology = KINDS[block.choice("kind", tuple(KINDS))](block, name, n_devices)
-    return replace(topology, library=read_library(block), in_network=_in_network(block))
+    router = topology.router
+    return replace(
+        topology,
+        library=read_library(block),
+        in_network=_in_network(block),
+        unit_of=router.unit_of(topology.n_devices) if isinstance(router, InUnits) else None,
+        dims=router.dims[::-1] if isinstance(router, TorusRouter) else (),
+    )
 
 
 def _in_network(block: Block) -> tuple[str, ...]:

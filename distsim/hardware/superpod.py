@@ -16,7 +16,7 @@ import numpy as np
 
 from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, read_class, read_header, too_many
-from distsim.hardware.topology import Ints, LinkClass, Routes, Topology, assemble, pack
+from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, assemble, pack
 
 _CLASSES = ("nvlink", "pcie", "rail", "spine")
 
@@ -108,6 +108,11 @@ class RailRouter:
     def device(self, index: int) -> str:
         """Return the vertex of a device."""
         return f"n{index // self.devices_per_node}.gpu{index % self.devices_per_node}"
+
+    def unit_of(self, n_devices: int) -> Indices:
+        """Return the scalable unit of each device."""
+        per_unit = self.nodes_per_unit * self.devices_per_node
+        return (np.arange(n_devices) // per_unit).astype(np.int32)
 
     def counts(self) -> Mapping[str, int | float]:
         """Return units, leaves, adapters and the bisection."""

@@ -111,6 +111,10 @@ class Topology:
         Capacity is bandwidth times efficiency.
     library : Library
         The communication library that runs on it.
+    unit_of : int32[n_devices] or None
+        What joins nodes below the top: a scalable unit, a pod, a group of a dragonfly.
+    dims : tuple of int
+        Of a torus, the one that varies fastest first.
     in_network : tuple of str
         What its switches can do with the bytes: ``nvls`` (NVSwitch reduces and multicasts),
         ``sharp`` (the switches of the network reduce).
@@ -131,6 +135,8 @@ class Topology:
     latency_s: Floats
     router: Router = field(repr=False)
     library: Library = field(repr=False, default=IDEAL)
+    unit_of: Indices | None = field(repr=False, default=None)
+    dims: tuple[int, ...] = ()
     in_network: tuple[str, ...] = ()
 
     @property

@@ -77,10 +77,7 @@ def _transfers(program: Program) -> list[tuple[TransferType, float]]:
     """Return how often each transfer type runs as a task of its own."""
     graph, network = program.graph, program.network
     times = np.bincount(graph.transfer[graph.transfer >= 0], minlength=graph.n_types)
-    return [
-        (kind, float(n) / _copies(program, kind))
-        for kind, n in zip(network.types, times, strict=True)
-    ]
+    return [(kind, float(n)) for kind, n in zip(network.types, times, strict=True)]
 
 
 def _inside_segments(program: Program) -> list[tuple[TransferType, float]]:
@@ -101,14 +98,12 @@ def _inside_segments(program: Program) -> list[tuple[TransferType, float]]:
             if step.collective is not None:
                 name, size_bytes = step.collective.name, step.collective.size_bytes
                 kind, _ = network.best("tensor", group, name, size_bytes)
-                out.append((kind, n / _copies(program, kind)))
+                out.append((kind, n / _classes_of(program, kind)))
     return out
 
 
-def _copies(program: Program, kind: TransferType) -> int:
-    """Return how many classes run a collective of their common group, each as a task of its own."""
-    if not kind.family.startswith(f"{program.network.prefix}tensor/"):
-        return 1
+def _classes_of(program: Program, kind: TransferType) -> int:
+    """Return how many classes a group has: each of them runs segments that hold its collectives."""
     network = program.network
     example = int(network.fold.tables[kind.family].example[kind.kind])
     return len(np.unique(network.fold.class_of[network.groups["tensor"].ranks[example]]))

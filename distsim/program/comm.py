@@ -97,13 +97,17 @@ def pair_groups(
 
 @dataclass(frozen=True, slots=True)
 class Transfers:
-    """Transfer types as arrays: demands by type (CSR), weights, latencies, classes slowed down."""
+    """Transfer types as arrays: demands by type (CSR), weights, latencies, classes slowed down.
+
+    `serial_s` is what the phases of a transfer take at least, one after another.
+    """
 
     ptr: Ints
     row: Ints
     size_bytes: npt.NDArray[np.float64]
     weight_bytes: npt.NDArray[np.float64]
     latency_s: npt.NDArray[np.float64]
+    serial_s: npt.NDArray[np.float64]
     devices: list[Ints]
 
 
@@ -229,11 +233,12 @@ class Network:
     def frozen(self) -> Transfers:
         """Return all registered types as arrays."""
         rows, sizes = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
-        latency, weight, devices, ptr = [], [], [], [0]
+        latency, weight, serial, devices, ptr = [], [], [], [], [0]
         for name, kind, wire_bytes, latency_s in self.registry:
             latency.append(latency_s)
             if not name:
                 weight.append(0.0)
+                serial.append(0.0)
                 devices.append(np.zeros(0, dtype=np.int64))
                 ptr.append(ptr[-1])
                 continue
@@ -242,6 +247,7 @@ class Network:
             rows.append(table.row[span])
             sizes.append(table.fraction[span] * wire_bytes)
             weight.append(float(table.weight[kind]) * wire_bytes)
+            serial.append(float(table.serial_s_per_byte[kind]) * wire_bytes)
             members = family.ranks[int(table.example[kind])]
             # A send occupies too few multiprocessors to slow kernels down.
             slowed = members[:0] if family.ordered else members
@@ -253,6 +259,7 @@ class Network:
             np.concatenate(sizes),
             np.asarray(weight, dtype=np.float64),
             np.asarray(latency, dtype=np.float64),
+            np.asarray(serial, dtype=np.float64),
             devices,
         )
 

@@ -118,6 +118,7 @@ class Emitter:
             demand_row=transfers.row.astype(np.int32),
             demand_bytes=transfers.size_bytes,
             weight_bytes=transfers.weight_bytes,
+            serial_s=transfers.serial_s,
             capacity_bytes_per_s=capacity_bytes_per_s,
             stream_device=np.asarray([d for d, _ in self.streams], dtype=np.int32),
             contention_factor=contention_factor,

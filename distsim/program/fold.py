@@ -47,6 +47,8 @@ class TypeTable:
         fairness, in which siblings compete as themselves.
     own_s_per_byte : float64[types]
         Time that one group takes by itself, without its siblings, for each byte.
+    serial_s_per_byte : float64[types]
+        As in `Traffic`.
     """
 
     algorithm: str
@@ -59,6 +61,7 @@ class TypeTable:
     example: Ints
     weight: Floats
     own_s_per_byte: Floats
+    serial_s_per_byte: Floats
 
     def priced(self, kind: int, size_bytes: float, times: float, library: Library) -> Priced:
         """Return how the library runs one transfer: as if it were alone, for it knows no others."""
@@ -74,7 +77,7 @@ class TypeTable:
         """Return the time of the bytes of one transfer that shares its rows with its siblings."""
         span = slice(int(self.ptr[kind]), int(self.ptr[kind + 1]))
         busy = (self.fraction[span] / capacity[self.row[span]]).max(initial=0.0)
-        return wire_bytes * float(busy)
+        return wire_bytes * max(float(busy), float(self.serial_s_per_byte[kind]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def _refine(
     rank = _mix(roles.astype(np.uint64))
     group = [
         _mix(
-            _bits(f.latency_s)
+            _bits(f.latency_s) + _bits(f.serial_s_per_byte)
             ^ _mix(_bits(f.hops[:, 1]) ^ _mix(f.role.astype(np.uint64)) + np.uint64(index))
         )
         for index, f in enumerate(families)
@@ -218,6 +221,7 @@ def fold(roles: Ints, families: list[Traffic], capacity: Floats, *, enabled: boo
             total[span],
             first,
             *_alone(family, first, capacity),
+            family.serial_s_per_byte[first],
         )
     return Fold(class_of, example, count, tables, capacity[row_link], row_link)
 
@@ -232,7 +236,7 @@ def _alone(family: Traffic, groups: Ints, capacity: Floats) -> tuple[Floats, Flo
         load = np.bincount(inverse.reshape(-1), weights=family.entry_fraction[a:b])
         largest[i] = load.max(initial=0.0)
         slowest[i] = (load / capacity[link]).max(initial=0.0)
-    return largest, slowest
+    return largest, np.maximum(slowest, family.serial_s_per_byte[groups])
 
 
 def _merge_rows(

@@ -67,6 +67,9 @@ class OpGraph:
     weight_bytes : float64[types]
         Weight of a transfer in max-min fairness: the most bytes that one of the siblings it
         stands for puts on a link. Empty: the largest demand of each type.
+    serial_s : float64[types]
+        Time that the bytes of a transfer take at least, because it moves them in phases, one
+        after another. Empty: none.
     """
 
     stream: Int32
@@ -88,6 +91,7 @@ class OpGraph:
     stage: Int32 = field(default_factory=_no_labels)
     names: tuple[str, ...] = ()
     weight_bytes: Float64 = field(default_factory=_no_weights)
+    serial_s: Float64 = field(default_factory=_no_weights)
 
     @property
     def n_tasks(self) -> int:
@@ -102,9 +106,9 @@ class OpGraph:
     def fluid_s(self) -> Float64:
         """Return for each transfer type the time its bytes take on links that it has alone.
 
-        max over rows of demand / capacity, shape (types,).
+        max over rows of demand / capacity, and no less than its phases take; shape (types,).
         """
-        out = np.zeros(self.n_types)
+        out = self.serial_s.copy() if len(self.serial_s) else np.zeros(self.n_types)
         types = np.repeat(np.arange(self.n_types), np.diff(self.demand_ptr))
         np.maximum.at(out, types, self.demand_bytes / self.capacity_bytes_per_s[self.demand_row])
         return out

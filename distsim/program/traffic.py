@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from distsim.collectives.algorithms import Pattern, pattern
+from distsim.collectives.algorithms import Pattern, Shape, pattern
 from distsim.hardware.library import Priced
 from distsim.hardware.topology import Topology
 from distsim.units import REL_TOL
@@ -38,6 +39,8 @@ class Traffic:
         Of the links that count in the latency.
     hops : float64[groups, 2]
         Hops that count in the latency: inside a node, between nodes.
+    serial_s_per_byte : float64[groups]
+        Time that the phases of a group take one after another, for each byte; 0 for one phase.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Traffic:
     after: Ints
     latency_s: Floats
     hops: Floats
+    serial_s_per_byte: Floats
 
     def priced(self, size_bytes: float, topology: Topology, times: float = 1.0) -> Priced:
         """Return what the first group takes by itself, as the topology's library runs it.
@@ -65,12 +69,13 @@ class Traffic:
         link, inverse = np.unique(self.entry_link[mine], return_inverse=True)
         load = np.bincount(inverse.reshape(-1), weights=self.entry_fraction[mine])
         busy = (load / topology.capacity_bytes_per_s[link]).max(initial=0.0)
+        busy = max(float(busy), float(self.serial_s_per_byte[0]))
         return topology.library.price(
             self.algorithm,
             wire_s=times * float(self.latency_s[0]),
             local_hops=times * float(self.hops[0, 0]),
             network_hops=times * float(self.hops[0, 1]),
-            fluid_s=times * size_bytes * float(busy),
+            fluid_s=times * size_bytes * busy,
         )
 
     def without(self, dropped: npt.NDArray[np.bool_]) -> Traffic:
@@ -131,20 +136,48 @@ def _covered(links: list[Ints], others: list[Ints], capacity: Floats) -> npt.NDA
     return np.asarray(known & (total <= capacity * (1 + REL_TOL)))
 
 
-def local_sizes(groups: Ints, device_of: Ints, topology: Topology) -> Ints:
-    """Return how many members each group has on a node, or 1 where its nodes differ in that.
+def shapes(
+    groups: Ints, device_of: Ints, topology: Topology, algorithm: str
+) -> list[tuple[Shape, Ints]]:
+    """Return the shapes of groups, each with the groups that have it.
 
-    Returns
-    -------
-    int64[groups]
+    The levels of a group are its nodes and, where there are several, the units that join nodes. A
+    level on which the group is not spread evenly is left out. An algorithm for tori takes the
+    dimensions of the torus.
+
+    Raises
+    ------
+    ValueError
+        For a torus algorithm on groups that are no torus.
     """
-    nodes = topology.node_of[device_of[groups]]
     n = groups.shape[1]
-    changes = np.diff(nodes, axis=1) != 0
+    if algorithm == "torus":
+        if prod(topology.dims) != n or len(groups) > 1:
+            dims = " * ".join(map(str, topology.dims)) or "no torus"
+            raise ValueError(f"torus needs all devices of a torus, and {n} members are not {dims}")
+        return [(topology.dims, np.zeros(1, dtype=np.int64))]
+    devices = device_of[groups]
+    local = _even(topology.node_of[devices])
+    unit = np.full(len(groups), n)
+    if topology.unit_of is not None:
+        unit = _even(topology.unit_of[devices])
+        unit = np.where((unit % local == 0) & (unit > local), unit, n)
+    out: list[tuple[Shape, Ints]] = []
+    for pair in np.unique(np.stack([local, unit], axis=1), axis=0):
+        a, b = (int(x) for x in pair)
+        shape: Shape = (a, b // a, n // b) if b < n else (a, n // a) if a < n else (n,)
+        out.append((shape, np.flatnonzero((local == a) & (unit == b)).astype(np.int64)))
+    return out
+
+
+def _even(block: npt.NDArray[np.int32]) -> Ints:
+    """Return how many members each group has in a block, or 1 where its blocks differ in that."""
+    n = block.shape[1]
+    changes = np.diff(block, axis=1) != 0
     blocks = changes.sum(axis=1) + 1
-    local = np.where(n % blocks == 0, n // blocks, 1)
-    expected = np.arange(1, n)[None, :] % local[:, None] == 0
-    return np.where((changes == expected).all(axis=1), local, 1).astype(np.int64)
+    size = np.where(n % blocks == 0, n // blocks, 1)
+    expected = np.arange(1, n)[None, :] % size[:, None] == 0
+    return np.where((changes == expected).all(axis=1), size, 1).astype(np.int64)
 
 
 def compile_traffic(
@@ -169,12 +202,10 @@ def compile_traffic(
     ValueError
         For a group that the algorithm cannot run on.
     """
-    local = local_sizes(groups, device_of, topology)
     parts = []
-    for size in np.unique(local):
-        chosen = np.flatnonzero(local == size)
-        shape = pattern(collective, algorithm, groups.shape[1], int(size))
-        parts.append((chosen, _routed(shape, device_of[groups[chosen]], topology)))
+    for shape, chosen in shapes(groups, device_of, topology, algorithm):
+        flows = pattern(collective, algorithm, shape)
+        parts.append((chosen, _routed(flows, device_of[groups[chosen]], topology)))
     order = np.argsort(np.concatenate([chosen for chosen, _ in parts]), kind="stable")
     return Traffic(
         name,
@@ -185,6 +216,7 @@ def compile_traffic(
         *_by_group(parts),
         latency_s=np.concatenate([p.latency_s for _, p in parts])[order],
         hops=np.concatenate([p.hops for _, p in parts])[order],
+        serial_s_per_byte=np.concatenate([p.serial_s_per_byte for _, p in parts])[order],
     )
 
 
@@ -199,6 +231,7 @@ class _Routed:
     after: Ints
     latency_s: Floats
     hops: Floats
+    serial_s_per_byte: Floats
 
 
 def _routed(shape: Pattern, devices: Ints, topology: Topology) -> _Routed:
@@ -223,7 +256,24 @@ def _routed(shape: Pattern, devices: Ints, topology: Topology) -> _Routed:
         after,
         latency,
         np.stack([shape.latency_hops.sum() - network, network], axis=1),
+        _serial(shape, flow, link, len(devices), topology),
     )
+
+
+def _serial(shape: Pattern, flow: Ints, link: Ints, groups: int, topology: Topology) -> Floats:
+    """Return the sum over phases of the time of the slowest link, for each group and byte."""
+    phases = int(shape.phase.max(initial=0)) + 1
+    if phases == 1:
+        return np.zeros(groups)
+    flows = len(shape.src)
+    phase = shape.phase[flow % flows].astype(np.int64)
+    slot = flow // flows * phases + phase
+    key, inverse = np.unique(slot * topology.n_links + link, return_inverse=True)
+    load = np.bincount(inverse.reshape(-1), weights=shape.fraction[flow % flows])
+    slowest = np.zeros(groups * phases)
+    where, which = np.divmod(key, topology.n_links)
+    np.maximum.at(slowest, where, load / topology.capacity_bytes_per_s[which])
+    return np.asarray(slowest.reshape(groups, phases).sum(axis=1))
 
 
 def _by_group(

@@ -16,7 +16,15 @@ def collective_text(
 ) -> RenderableType:
     """Return the table of a collective, and its errors beside it if it was compared."""
     errors = [row["error_percent"] for row in comparison["rows"]] if comparison else []
-    heads = ["size (B)", "time (us)", "algbw (GB/s)", "busbw (GB/s)", "algorithm", "bottleneck"]
+    heads = [
+        "size (B)",
+        "time (us)",
+        "algbw (GB/s)",
+        "busbw (GB/s)",
+        "algorithm",
+        "protocol",
+        "bottleneck",
+    ]
     body: list[list[str | Text]] = []
     rows = report["rows"]
     if comparison:
@@ -30,6 +38,7 @@ def collective_text(
             f"{row['algbw_bytes_per_s'] / 1e9:.2f}",
             f"{row['busbw_bytes_per_s'] / 1e9:.2f}",
             row["algorithm"],
+            row["protocol"],
             row["bottleneck"],
         ]
         if comparison:
@@ -38,11 +47,12 @@ def collective_text(
         body.append(cells)
     title = (
         f"{report['collective']} over {report['devices']:,} devices on {report['nodes']:,} "
-        f"{'node' if report['nodes'] == 1 else 'nodes'} of {report['topology']}"
+        f"{'node' if report['nodes'] == 1 else 'nodes'} of {report['topology']}, "
+        f"{report['library']}"
     )
     parts: list[RenderableType] = [
         heading(title),
-        columns(heads, body, left=[len(heads) - 2, len(heads) - 1]),
+        columns(heads, body, left=[len(heads) - 3, len(heads) - 2, len(heads) - 1]),
     ]
     if comparison:
         worst = max(errors, key=abs)

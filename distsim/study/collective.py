@@ -7,16 +7,22 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from distsim.collectives.algorithms import ALGORITHMS
+from distsim.collectives.algorithms import ALGORITHMS, schedule
 from distsim.collectives.costs import bus_bandwidth_factor
 from distsim.errors import UsageError, ValueProblem, nearest
 from distsim.hardware.block import Block
 from distsim.hardware.catalogue import load_topology
-from distsim.hardware.library import read_library
+from distsim.hardware.library import Priced, read_library
 from distsim.hardware.topology import Topology
-from distsim.program.traffic import Traffic, compile_traffic
+from distsim.parallel.placement import place
+from distsim.prediction.steps import steps_run
+from distsim.program.comm import NEEDS, options
+from distsim.program.traffic import Traffic, compile_traffic, shapes
 from distsim.units import parse
+
+Ints = npt.NDArray[np.int64]
 
 #: Largest number of sizes in one range.
 MAX_SIZES = 1000
@@ -31,27 +37,42 @@ class CollectiveRow:
     algbw_bytes_per_s: float
     busbw_bytes_per_s: float
     algorithm: str
+    protocol: str
     bottleneck: str
 
 
 @dataclass(frozen=True, slots=True)
 class CollectiveReport:
-    """A collective over all devices of a topology."""
+    """A collective over all devices of a topology.
+
+    Attributes
+    ----------
+    detail : str
+        ``fluid`` or ``steps``.
+    messages : int
+        That were simulated for the last size; 0 for a fluid.
+    """
 
     collective: str
     topology: str
+    library: str
     devices: int
     nodes: int
+    detail: str
     rows: tuple[CollectiveRow, ...]
+    messages: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, the form of ``--json``."""
         return {
             "collective": self.collective,
             "topology": self.topology,
+            "library": self.library,
             "devices": self.devices,
             "nodes": self.nodes,
+            "detail": self.detail,
             "rows": [asdict(row) for row in self.rows],
+            "messages": self.messages,
         }
 
 
@@ -135,21 +156,25 @@ def _size(text: str) -> float:
 
 
 def _compiled(
-    collective: str, algorithms: Sequence[str], devices: int, topology: Topology
+    collective: str, algorithms: Sequence[str], device_of: Ints, topology: Topology
 ) -> dict[str, Traffic]:
     """Compile every algorithm that these members can run."""
-    everyone, out = np.arange(devices), {}
-    group = everyone[None, :]
+    out = {}
+    everyone = np.arange(len(device_of))
     for algorithm in algorithms:
         try:
+            need = NEEDS.get(algorithm)
+            if need and need not in topology.in_network:
+                raise ValueError(f"the switches of {topology.name} do no {need}")
             out[algorithm] = compile_traffic(
-                algorithm, group, np.zeros(1, int), collective, algorithm, everyone, topology
+                algorithm, everyone[None, :], np.zeros(1, int), collective, algorithm, device_of,
+                topology,
             )  # fmt: skip
         except ValueError as reason:
             if len(algorithms) == 1:
                 raise UsageError(
                     "DS613",
-                    f"{algorithm} cannot run {collective} over {devices} devices: {reason}",
+                    f"{algorithm} cannot run {collective} over {len(device_of)} devices: {reason}",
                     value=algorithm,
                     rule=str(reason),
                     fix="choose another algorithm, or auto",
@@ -166,6 +191,18 @@ def _bottleneck(traffic: Traffic, topology: Topology) -> str:
     return topology.link_name(int((load / topology.capacity_bytes_per_s).argmax()))
 
 
+def _fabric(
+    topology: str | dict[str, Any],
+    devices: int,
+    whole: int | None,
+    library: str | None,
+) -> Topology:
+    net = load_topology(topology, whole or devices)
+    if library is None:
+        return net
+    return replace(net, library=read_library(Block({"library": library})))
+
+
 def collective_report(
     collective: str,
     topology: str | dict[str, Any],
@@ -173,8 +210,13 @@ def collective_report(
     sizes: Sequence[float],
     algorithm: str = "auto",
     library: str | None = None,
+    *,
+    detail: str = "fluid",
+    placement: str = "packed",
+    of: int | None = None,
+    seed: int = 0,
 ) -> CollectiveReport:
-    """Time a collective over the first `devices` devices of a topology.
+    """Time a collective over devices of a topology.
 
     Parameters
     ----------
@@ -186,6 +228,10 @@ def collective_report(
         ``auto`` takes what the library would choose for each size.
     library : str, optional
         Communication library in place of the topology's own.
+    detail : str
+        ``fluid``, or ``steps`` for every message of the algorithm.
+    placement, of, seed
+        How the members are placed on a topology of `of` devices, as in a scenario.
 
     Raises
     ------
@@ -196,17 +242,56 @@ def collective_report(
     collective = _choose("collective", collective, tuple(known))
     if algorithm != "auto":
         algorithm = _choose("algorithm", algorithm, ("auto", *known[collective]))
-    net = load_topology(topology, devices)
-    if library is not None:
-        net = replace(net, library=read_library(Block({"library": library})))
-    wanted = known[collective] if algorithm == "auto" else (algorithm,)
-    compiled = _compiled(collective, wanted, devices, net)
+    if collective == "send" and devices != 2:
+        raise UsageError(
+            "DS613",
+            f"a send joins 2 devices, not {devices}",
+            value=devices,
+            rule="devices = 2",
+            fix="ask for 2 devices; --placement strided puts them on different nodes",
+        )
+    net = _fabric(topology, devices, of, library)
+    free = np.arange(net.n_devices)
+    device_of = np.sort(place(placement, devices, free, net.node_of.astype(np.int64), seed))
+    offered = tuple(a for a, _, _ in options(collective, net)) or known[collective]
+    wanted = offered if algorithm == "auto" else (algorithm,)
+    compiled = _compiled(collective, wanted, device_of, net)
+    compiled = compiled or _compiled(collective, known[collective], device_of, net)
     limits = {name: _bottleneck(traffic, net) for name, traffic in compiled.items()}
     factor = bus_bandwidth_factor(collective, devices)
-    out = []
+    out, messages = [], 0
     for size in sizes:
-        time_s, best = min((t.priced(size, net).total_s, name) for name, t in compiled.items())
+        priced = {name: traffic.priced(size, net) for name, traffic in compiled.items()}
+        best = min(priced, key=lambda name: (priced[name].total_s, name))
+        time_s = priced[best].total_s
+        if detail == "steps":
+            time_s, messages = _by_steps(collective, best, device_of, net, size, priced[best])
         algbw = size / time_s if time_s > 0 else 0.0
-        out.append(CollectiveRow(size, time_s, algbw, algbw * factor, best, limits[best]))
-    nodes = int(net.node_of[:devices].max()) + 1
-    return CollectiveReport(collective, net.name, devices, nodes, tuple(out))
+        protocol = priced[best].wire.name
+        out.append(CollectiveRow(size, time_s, algbw, algbw * factor, best, protocol, limits[best]))
+    nodes = len(np.unique(net.node_of[device_of]))
+    return CollectiveReport(
+        collective, net.name, net.library.name, devices, nodes, detail, tuple(out), messages
+    )
+
+
+def _by_steps(
+    collective: str, algorithm: str, device_of: Ints, net: Topology, size: float, priced: Priced
+) -> tuple[float, int]:
+    """Return the time message by message, and how many messages that took."""
+    everyone = np.arange(len(device_of))[None, :]
+    ((shape, _),) = shapes(everyone, device_of, net, algorithm)
+    plan = schedule(collective, algorithm, shape)
+    try:
+        run = steps_run(plan, device_of, net, size, priced)
+    except ValueError as reason:
+        raise UsageError(
+            "DS613",
+            f"{algorithm} over {len(device_of)} devices is too large for steps: {reason}",
+            value="steps",
+            rule=str(reason),
+            fix="use --detail fluid",
+        ) from None
+    # The chunks of a pipelined schedule are simulated, so what they cost is not added again.
+    fill_s = 0.0 if plan.pipelined else priced.fill_s
+    return priced.startup_s + fill_s + run.time_s, run.messages
