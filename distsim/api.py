@@ -16,6 +16,7 @@ from typing import Any
 from distsim.prediction.jobs import JobsPrediction, predict_jobs
 from distsim.prediction.predict import Memory, Prediction, memory, predict
 from distsim.scenario.jobs import Jobs, resolve_jobs
+from distsim.scenario.jobs import load_any as _load_any
 from distsim.scenario.jobs import load_jobs as _load_jobs
 from distsim.scenario.load import load as _load
 from distsim.scenario.resolve import resolve
@@ -62,6 +63,13 @@ def load_jobs(source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[st
     return _load_jobs(source, set_)
 
 
+def load_any(
+    source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()
+) -> Scenario | Jobs:
+    """Load a scenario of one job or of several, whichever the source is; see `load`."""
+    return _load_any(source, set_)
+
+
 def simulate_jobs(jobs: Jobs, *, fold: bool = True) -> JobsPrediction:
     """Predict the steps of several jobs that share a fabric."""
     return predict_jobs(jobs.name, resolve_jobs(jobs), fold=fold)
@@ -104,6 +112,12 @@ def check(scenario: Scenario) -> CheckReport:
         memory(case),
         case.warnings,
     )
+
+
+def check_jobs(jobs: Jobs) -> list[CheckReport]:
+    """Check every job of a scenario of several: names, plan, memory, devices that are free."""
+    resolve_jobs(jobs)
+    return [check(scenario) for scenario in jobs.scenarios]
 
 
 def validate(source: str | None = None) -> Any:

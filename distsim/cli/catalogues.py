@@ -200,18 +200,21 @@ def _show_stack(outer: bool, name: str, as_json: bool) -> None:
 def _scenario_rows() -> list[Record]:
     from distsim import api
     from distsim.files import shipped_names
+    from distsim.scenario.jobs import Jobs
 
-    return [
-        {
-            "name": name,
-            "model": report.model,
-            "device": report.resolved["device"],
-            "devices": report.plan["devices"],
-            **{degree: report.plan[degree] for degree in ("dp", "tp", "pp")},
-        }
-        for name in shipped_names("scenarios")
-        for report in [api.check(api.load(name))]
-    ]
+    rows = []
+    for name in shipped_names("scenarios"):
+        found = api.load_any(name)
+        if isinstance(found, Jobs):
+            reports = api.check_jobs(found)
+            taken = {"devices": found.cluster.devices, "dp": "", "tp": "", "pp": ""}
+        else:
+            reports = [api.check(found)]
+            taken = {key: reports[0].plan[key] for key in ("devices", "dp", "tp", "pp")}
+        models = ", ".join(dict.fromkeys(report.model for report in reports))
+        device = reports[0].resolved["device"]
+        rows.append({"name": name, "model": models, "device": device, **taken})
+    return rows
 
 
 scenarios = _catalogue(
@@ -233,6 +236,6 @@ def _show_scenario(outer: bool, name: str, as_json: bool) -> None:
     from distsim.files import read_text, shipped
 
     if as_json or outer:
-        print_json(api.load(name).to_dict())
+        print_json(api.load_any(name).to_dict())
     else:
         print_raw(read_text(shipped("scenarios", name)))

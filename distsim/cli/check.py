@@ -26,12 +26,18 @@ def check(scenario: str, changes: tuple[str, ...], as_json: bool) -> None:
     """
     from distsim import api
     from distsim.cli.output import print_json, print_text
+    from distsim.scenario.jobs import Jobs
 
-    report = api.check(api.load(scenario, changes))
+    found = api.load_any(scenario, changes)
+    several = isinstance(found, Jobs)
+    reports = api.check_jobs(found) if isinstance(found, Jobs) else [api.check(found)]
     if as_json:
-        print_json(report.to_dict())
+        shown = [report.to_dict() for report in reports]
+        print_json({"scenario": found.name, "jobs": shown} if several else shown[0])
     else:
         from distsim.report.text import check_text
 
-        print_text(check_text(report))
-    exit_unless_fits(report.memory, reported=not as_json)
+        for report in reports:
+            print_text(check_text(report))
+    for report in reports:
+        exit_unless_fits(report.memory, reported=not as_json)

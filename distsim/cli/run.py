@@ -57,10 +57,10 @@ def run(
     """
     from distsim import api
     from distsim.cli.output import check_targets, print_json, print_text, write_file
-    from distsim.scenario.jobs import Jobs, load_any
+    from distsim.scenario.jobs import Jobs
 
     check_targets(scenario, output, trace)
-    found = load_any(scenario, changes)
+    found = api.load_any(scenario, changes)
     if isinstance(found, Jobs):
         _run_jobs(found, fold=not no_fold, as_json=as_json, output=output)
         return

@@ -21,7 +21,7 @@ from distsim.collectives import (
     torus,
     tree,
 )
-from distsim.collectives.flows import Pattern, Schedule, Shape, fluid
+from distsim.collectives.flows import Pattern, Schedule, Shape, fluid, members
 
 #: (collective, algorithm) -> function of the shape.
 ALGORITHMS: Mapping[tuple[str, str], Callable[[Shape], Schedule]] = {
@@ -59,9 +59,13 @@ ALGORITHMS: Mapping[tuple[str, str], Callable[[Shape], Schedule]] = {
     ("all_to_all", "pairwise"): direct.pairwise_all_to_all,
     ("all_to_all", "bruck"): bruck.all_to_all,
     ("all_to_all", "hierarchical"): hierarchical.all_to_all,
-    ("send", "direct"): point_to_point.send,
+    ("send", "p2p"): point_to_point.send,
     ("barrier", "dissemination"): point_to_point.barrier,
 }
+
+
+#: Algorithms that know what to do with nodes of different sizes; to others they are all apart.
+ANY_NODES = ("ring",)
 
 
 @lru_cache(maxsize=64)
@@ -84,8 +88,11 @@ def schedule(collective: str, algorithm: str, shape: Shape) -> Schedule:
     if build is None:
         known = ", ".join(f"{c}/{a}" for c, a in ALGORITHMS)
         raise ValueError(f"no algorithm {collective}/{algorithm}; there are {known}")
-    if not shape or min(shape) < 1:
+    uneven = len(shape) > 1 and shape[0] == 0
+    if not shape or min(shape[1:] if uneven else shape) < 1:
         raise ValueError(f"levels of {shape} members; each has at least 1")
+    if uneven and algorithm not in ANY_NODES:
+        return build((1, members(shape)))
     return build(shape)
 
 

@@ -231,6 +231,6 @@ CLOSED_FORMS: Mapping[tuple[str, str], ClosedForm] = {
     ("all_to_all", "pairwise"): _of_members(pairwise_s),
     ("all_to_all", "bruck"): _of_members(bruck_all_to_all_s),
     ("all_to_all", "hierarchical"): hierarchical_all_to_all_s,
-    ("send", "direct"): _of_members(_send),
+    ("send", "p2p"): _of_members(_send),
     ("barrier", "dissemination"): _of_members(barrier_s),
 }

@@ -13,7 +13,8 @@ Members = npt.NDArray[np.int32]
 Channels = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float64]
 #: Sizes of the levels of a group, innermost first: (8, 16) is 8 members on each of 16 nodes.
-#: Positions vary fastest in the innermost level.
+#: Positions vary fastest in the innermost level. A group whose nodes hold different numbers of
+#: members is 0 and then those numbers: (0, 8, 3) is 8 on one node and 3 on the next.
 Shape = tuple[int, ...]
 
 #: Messages of one round at most; more would not fit into memory.
@@ -180,6 +181,11 @@ def no_flows(n: int) -> Pattern:
     none = np.zeros(0)
     ends, short = none.astype(np.int32), none.astype(np.int16)
     return Pattern(n, ends, ends, none, none, short, short)
+
+
+def members(shape: Shape) -> int:
+    """Return the number of members of a group."""
+    return sum(shape) if shape[0] == 0 else prod(shape)
 
 
 def in_turn(n: int, rounds: Sequence[Round]) -> Schedule:

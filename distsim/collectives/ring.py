@@ -16,12 +16,13 @@ each way.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from distsim.collectives.flows import Schedule, Shape, in_turn, messages
+from distsim.collectives.flows import Schedule, Shape, in_turn, members, messages
 
 Ints = npt.NDArray[np.int64]
 
@@ -43,10 +44,10 @@ def all_gather(shape: Shape) -> Schedule:
 
 def broadcast(shape: Shape) -> Schedule:
     """Pass the array on from position 0 along each ring, in chunks that follow each other."""
-    n = prod(shape)
+    n = members(shape)
     if n == 1:
         return in_turn(n, [])
-    order = rings(n, shape[0])
+    order = orders(shape)
     first = np.argmax(order == 0, axis=1)
     order = np.take_along_axis(order, (first[:, None] + np.arange(n)) % n, axis=1)
     channel = np.arange(len(order))
@@ -64,6 +65,32 @@ def reduce(shape: Shape) -> Schedule:
     forward = broadcast(shape)
     back = tuple(r.mirrored() for r in reversed(forward.rounds))
     return Schedule(forward.n, back, pipelined=True)
+
+
+def orders(shape: Shape) -> Ints:
+    """Return the members in the order of each ring, int64[channels, n]."""
+    return uneven_rings(shape[1:]) if shape[0] == 0 else rings(prod(shape), shape[0])
+
+
+def uneven_rings(nodes: Sequence[int]) -> Ints:
+    """Return rings over nodes of different sizes, as many as the smallest has members.
+
+    As in `rings`, channel c enters node j at its member ``c + shift_j`` and leaves it at
+    ``c + shift_{j+1}``; the others of the node lie between.
+    """
+    shift = _shifts(len(nodes), min(nodes))
+    base = np.cumsum([0, *nodes])
+    out = []
+    for channel in range(min(nodes)):
+        walk = []
+        for node, size in enumerate(nodes):
+            enter = (channel + shift[node]) % size
+            leave = (channel + shift[node + 1]) % size
+            ends = [enter] if enter == leave else [enter, leave]
+            between = [m for m in range(size) if m not in ends]
+            walk += [base[node] + m for m in (ends[0], *between, *ends[1:])]
+        out.append(walk)
+    return np.asarray(out, dtype=np.int64)
 
 
 def rings(n: int, local: int) -> Ints:
@@ -111,10 +138,10 @@ def _shifts(nodes: int, local: int) -> Ints:
 
 
 def _ring(shape: Shape, passes: int) -> Schedule:
-    n = prod(shape)
+    n = members(shape)
     if n == 1:
         return in_turn(n, [])
-    order = rings(n, shape[0])
+    order = orders(shape)
     channel = np.repeat(np.arange(len(order)), n)
     # Channels run side by side, so the latency is that of one of them; a wave runs round the ring,
     # so it is the mean over the hops, not the longest of them.

@@ -2,9 +2,10 @@
 
 Members go through the rounds of a schedule on their own: a member begins a round when it has sent
 and received everything of the round before, whatever the others do. A message begins when both its
-members have begun its round, as receivers hand out buffers. It waits for its hop's latency and then moves its bytes; messages that move share links by max-min fairness. Everything
-that happens at one instant is handled at once on arrays, so the cost grows with the instants, not
-with the messages: a ring of any size in lock step has two instants a step.
+members have begun its round, as receivers hand out buffers. It waits for its hop's latency and then
+moves its bytes; messages that move share links by max-min fairness. Everything that happens at one
+instant is handled at once on arrays, so the cost grows with the instants, not with the messages: a
+ring of any size in lock step has two instants a step.
 
 The rounds of a pipelined schedule are run by many chunks that follow each other: each is a lane of
 its own, whose message on a hop waits for the one of the chunk before.

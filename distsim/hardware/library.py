@@ -183,7 +183,7 @@ IDEAL = Library(
         "all_reduce": ("ring", "tree"),
         "all_gather": ("ring",),
         "reduce_scatter": ("ring",),
-        "send": ("direct",),
+        "send": ("p2p",),
     },
 )
 

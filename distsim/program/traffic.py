@@ -142,7 +142,7 @@ def shapes(
     """Return the shapes of groups, each with the groups that have it.
 
     The levels of a group are its nodes and, where there are several, the units that join nodes. A
-    level on which the group is not spread evenly is left out. An algorithm for tori takes the
+    unit over which the group is not spread evenly is left out. An algorithm for tori takes the
     dimensions of the torus.
 
     Raises
@@ -157,17 +157,26 @@ def shapes(
             raise ValueError(f"torus needs all devices of a torus, and {n} members are not {dims}")
         return [(topology.dims, np.zeros(1, dtype=np.int64))]
     devices = device_of[groups]
-    local = _even(topology.node_of[devices])
+    nodes = topology.node_of[devices]
+    local = _even(nodes)
     unit = np.full(len(groups), n)
     if topology.unit_of is not None:
         unit = _even(topology.unit_of[devices])
         unit = np.where((unit % local == 0) & (unit > local), unit, n)
-    out: list[tuple[Shape, Ints]] = []
-    for pair in np.unique(np.stack([local, unit], axis=1), axis=0):
-        a, b = (int(x) for x in pair)
+    found: dict[Shape, list[int]] = {}
+    for group, (a, b) in enumerate(zip(local.tolist(), unit.tolist(), strict=True)):
         shape: Shape = (a, b // a, n // b) if b < n else (a, n // a) if a < n else (n,)
-        out.append((shape, np.flatnonzero((local == a) & (unit == b)).astype(np.int64)))
-    return out
+        if a == 1 and n > 1:
+            shape = _uneven(nodes[group]) or shape
+        found.setdefault(shape, []).append(group)
+    return [(shape, np.asarray(mine, dtype=np.int64)) for shape, mine in found.items()]
+
+
+def _uneven(nodes: npt.NDArray[np.int32]) -> Shape | None:
+    """Return the shape of a group whose nodes differ in its members; None where each has one."""
+    ends = np.flatnonzero(np.diff(nodes, append=-1))
+    sizes = np.diff(ends, prepend=-1)
+    return None if sizes.max() == 1 else (0, *sizes.tolist())
 
 
 def _even(block: npt.NDArray[np.int32]) -> Ints:

@@ -30,7 +30,7 @@ def collective_text(
     if comparison:
         by_size = {row["size_bytes"]: row for row in rows}
         rows = [by_size[row["size_bytes"]] for row in comparison["rows"]]
-        heads[2:2] = ["measured (us)", "error"]
+        heads[2:3] = ["measured (us)", "error"]
     for index, row in enumerate(rows):
         cells: list[str | Text] = [
             f"{row['size_bytes']:.0f}",
@@ -43,7 +43,7 @@ def collective_text(
         ]
         if comparison:
             measured = comparison["rows"][index]["measured_s"]
-            cells[2:2] = [f"{measured * 1e6:.2f}", f"{errors[index]:+.1f} %"]
+            cells[2:3] = [f"{measured * 1e6:.2f}", f"{errors[index]:+.1f} %"]
         body.append(cells)
     title = (
         f"{report['collective']} over {report['devices']:,} devices on {report['nodes']:,} "

@@ -27,12 +27,49 @@ def _block(description: str, properties: dict[str, Any], *, closed: bool = True)
 
 
 def prediction_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a prediction.
+    """Return the JSON Schema (draft 2020-12) of a prediction: of one job, or of several.
 
     The plan and the resolved names are open: later versions add keys there.
     """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "distsim prediction",
+        "anyOf": [{"$ref": "#/$defs/prediction"}, {"$ref": "#/$defs/jobs"}],
+        "$defs": {"prediction": _prediction(), "jobs": _jobs()},
+    }
+
+
+def _jobs() -> dict[str, Any]:
+    job = _block(
+        "One job among others.",
+        {
+            "name": {"type": "string"},
+            "placement": {"type": "string"},
+            "devices": _COUNT,
+            "nodes": _COUNT,
+            "step_s": {**_RATE, "description": "mean over steps during which all jobs run"},
+            "alone_s": {**_RATE, "description": "with the fabric to itself"},
+            "slowdown": {**_RATE, "description": "step_s / alone_s"},
+            "steps": {**_COUNT, "description": "over which step_s is the mean"},
+            "prediction": {"$ref": "#/$defs/prediction"},
+        },
+    )
+    return _block(
+        "Jobs that share a fabric.",
+        {
+            "scenario": {"type": "string", "description": "name of the scenario"},
+            "topology": {"type": "string"},
+            "devices": _COUNT,
+            "jobs": {"type": "array", "minItems": 1, "items": job},
+            "links": _links(),
+            "events": _COUNT,
+        },
+    )
+
+
+def _prediction() -> dict[str, Any]:
     at_least_one = {"type": "integer", "minimum": 1}
-    schema = _block(
+    return _block(
         "What one optimizer step takes, where its time goes, and whether it fits. SI units.",
         {
             "scenario": {"type": "string", "description": "name of the scenario"},
@@ -61,6 +98,7 @@ def prediction_schema() -> dict[str, Any]:
                 {f"{part}_s": _SECONDS for part in _PARTS},
             ),
             "memory": _memory(),
+            "links": _links(),
             "bounds": _block(
                 "lower_s <= step_s <= upper_s", {"lower_s": _SECONDS, "upper_s": _SECONDS}
             ),
@@ -71,11 +109,31 @@ def prediction_schema() -> dict[str, Any]:
             "classes": {**at_least_one, "description": "classes of ranks that do the same"},
         },
     )
-    head = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "distsim prediction",
-    }
-    return head | schema
+
+
+def _links() -> dict[str, Any]:
+    of_class = _block(
+        "Links of one class.",
+        {
+            "name": {"type": "string"},
+            "links": _COUNT,
+            "bytes": {"type": "number", "minimum": 0, "description": "over all of them"},
+            "mean_utilisation": {**_SHARE, "description": "of the stated bandwidth"},
+            "max_utilisation": _SHARE,
+            "busiest": {"type": "string", "description": "name of a link; empty for none"},
+        },
+    )
+    link = _block(
+        "One link.",
+        {"link": {"type": "string"}, "class": {"type": "string"}, "utilisation": _SHARE},
+    )
+    return _block(
+        "What the links carry in a step.",
+        {
+            "classes": {"type": "array", "items": of_class},
+            "busiest": {"type": "array", "items": link},
+        },
+    )
 
 
 def _memory() -> dict[str, Any]:

@@ -76,6 +76,10 @@ class Jobs(Block):
 
     _scenarios: tuple[Scenario, ...] = PrivateAttr(default=())
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that load back to the same jobs."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
     @property
     def scenarios(self) -> tuple[Scenario, ...]:
         """Each job as a scenario of its own."""

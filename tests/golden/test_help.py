@@ -30,6 +30,14 @@ EXAMPLES = sorted(
 )
 
 
+#: Two rows of nccl-tests, made up.
+NCCL_LOG = """
+#       size         count      type   redop    root     time   algbw   busbw #wrong
+     1048576        262144     float     sum      -1    45.10   23.25   40.69      0
+  1073741824     268435456     float     sum      -1   4000.1  268.43  469.75      0
+"""
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_has_examples(name: str) -> None:
     assert "Examples:\n  distsim" in PAGES[name]
@@ -44,6 +52,7 @@ def test_examples_work(
 ) -> None:
     shipped = shipped_directory("scenarios") / "gpt3-175b-1024xa100.yaml"
     (tmp_path / "my.yaml").write_bytes(shipped.read_bytes())
+    (tmp_path / "nccl.log").write_text(NCCL_LOG)
     monkeypatch.chdir(tmp_path)
     words = shlex.split(re.split(r" [|>] ", example)[0])[1:]
     assert main(words) == 0, capsys.readouterr().err

@@ -54,7 +54,7 @@ def test_tree_latency_is_chain_and_tree_up_and_down(n: int, local: int) -> None:
 
 def test_send_takes_the_closed_form() -> None:
     closed = costs.send_s(1e6, LATENCY_S, BANDWIDTH)
-    assert lock_step_s(pattern("send", "direct", (1, 2)), 1e6) == pytest.approx(closed, rel=1e-9)
+    assert lock_step_s(pattern("send", "p2p", (1, 2)), 1e6) == pytest.approx(closed, rel=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_unknown_algorithm_and_uneven_nodes_are_refused() -> None:
     with pytest.raises(ValueError, match="each has at least 1"):
         pattern("all_reduce", "ring", (8, 0))
     with pytest.raises(ValueError, match="2 members"):
-        pattern("send", "direct", (3,))
+        pattern("send", "p2p", (3,))
     with pytest.raises(ValueError, match="gather"):
         costs.bus_bandwidth_factor("gather", 4)
 

@@ -22,7 +22,7 @@ def _dropped_spine_links(oversubscription: float) -> int:
     topology = load_topology(_pod(oversubscription), 320)
     pairs = np.stack([np.arange(160), np.arange(160) + 160], axis=1)
     traffic = compile_traffic(
-        "x", pairs, np.zeros(160, int), "send", "direct", np.arange(320), topology
+        "x", pairs, np.zeros(160, int), "send", "p2p", np.arange(320), topology
     )
     dropped = never_binding([traffic], topology.capacity_bytes_per_s)
     names = [topology.link_name(i) for i in np.flatnonzero(dropped)]
@@ -68,4 +68,4 @@ def test_an_oversubscribed_spine_slows_what_crosses_it():
 
 
 def test_patterns_are_cached():
-    assert pattern("all_gather", "ring", 64, 8) is pattern("all_gather", "ring", 64, 8)
+    assert pattern("all_gather", "ring", (8, 8)) is pattern("all_gather", "ring", (8, 8))

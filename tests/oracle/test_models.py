@@ -8,7 +8,9 @@ import pytest
 
 from distsim.files import load_yaml, shipped, shipped_names
 from distsim.hardware.catalogue import topology_names
+from distsim.scenario.jobs import Jobs, load_any
 from distsim.scenario.load import load
+from distsim.scenario.schema import Scenario
 from distsim.study.validate_rows import ValidationRow, rows, sources
 from distsim.workload import transformer
 from distsim.workload.catalogue import model, model_names
@@ -107,15 +109,20 @@ def test_no_name_stands_in_two_files() -> None:
 
 @pytest.mark.parametrize("name", shipped_names("scenarios"))
 def test_scenario_names_what_exists_and_divides(name: str) -> None:
-    scenario = load(name)
+    found = load_any(name)
+    for scenario in found.scenarios if isinstance(found, Jobs) else [found]:
+        _check_scenario(scenario)
+    first_line = shipped("scenarios", name).read_text(encoding="utf-8").splitlines()[0]
+    assert first_line.startswith("# ")
+
+
+def _check_scenario(scenario: Scenario) -> None:
     plan, cluster, batch = scenario.plan, scenario.cluster, scenario.batch
     assert scenario.model in model_names() and cluster.topology in topology_names()
     dp, rest = divmod(cluster.devices, plan.tp * plan.pp * plan.cp)
     assert rest == 0 and batch.global_size % (dp * batch.micro_size) == 0
     spec = model(str(scenario.model))
     assert sum(plan.layers_per_stage or [spec.layers]) == spec.layers
-    first_line = shipped("scenarios", name).read_text(encoding="utf-8").splitlines()[0]
-    assert first_line.startswith("# ")
 
 
 def _flop(spec: ModelSpec, sequences: int, length: int) -> float:

@@ -48,7 +48,7 @@ def all_pairs(topology: Topology) -> tuple[np.ndarray, np.ndarray]:
 
 def collective_s(topology: Topology, name: str, algorithm: str, local: int, size: float) -> float:
     """Latency plus the busiest link's time, for one group of all devices."""
-    flows = pattern(name, algorithm, topology.n_devices, local)
+    flows = pattern(name, algorithm, (local, topology.n_devices // local))
     routes = topology.routes(flows.src, flows.dst)
     per_link = np.repeat(flows.fraction, np.diff(routes.ptr))
     demand = size * np.bincount(routes.link, per_link, topology.n_links)
@@ -137,7 +137,7 @@ def test_rings_over_nodes_add_up_the_adapters(nodes: int) -> None:
     """Every adapter carries 2(n-1)/n S over the members of a node, and none more."""
     n = 4 * nodes
     topology, size = small_pod(n), 1e9
-    flows = pattern("all_reduce", "ring", n, 4)
+    flows = pattern("all_reduce", "ring", (4, n // 4))
     routes = topology.routes(flows.src, flows.dst)
     demand = size * np.bincount(
         routes.link, np.repeat(flows.fraction, np.diff(routes.ptr)), topology.n_links

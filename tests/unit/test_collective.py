@@ -53,7 +53,7 @@ def test_bus_bandwidth_of_a_large_ring_is_that_of_its_bottleneck():
         0
     ]
     assert "leaf" in row.bottleneck
-    assert row.busbw_bytes_per_s == pytest.approx(8 * 25e9 * 0.8, rel=0.01)
+    assert row.busbw_bytes_per_s == pytest.approx(8 * 25e9 * 0.9, rel=0.01)
 
 
 @pytest.mark.parametrize(
