@@ -7,7 +7,7 @@ Only calibration rows take part.
 Least squares on log ratios of predicted and published step times (scipy), over rows of
 `validation/` marked ``calibration`` only, with what published timings of single kernels say of
 `gemm_efficiency` as a prior: nine step times alone cannot tell it from the other two. Prints the
-fit, its standard errors, and the errors with the fitted and with the shipped profile on both splits.
+fit, its standard errors, and the errors with the fitted and the shipped profile on both splits.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from distsim.study.validate_rows import ValidationRow, rows, sources
 
 FITTED = ("gemm_efficiency", "memory_efficiency", "restart_ms")
 BOUNDS = ([0.5, 0.4, 0.0], [0.95, 0.95, 5.0])
-#: 475 published cuBLAS timings on A100 (tables of the Vidur and SimuMax projects) give this, and the
-#: model is off by so much (median, log) on them.
+#: 475 published cuBLAS timings on A100 (tables of the Vidur and SimuMax projects) give this, and
+#: the model is off by so much (median, log) on them.
 KERNELS, KERNELS_SPREAD = 0.765, 0.04
 #: What remains of a step time, log.
 STEP_SPREAD = 0.02

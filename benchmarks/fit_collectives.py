@@ -6,8 +6,13 @@ DIRECTORY holds ``collectives_calibration.csv`` (nccl-tests results by system) a
 ``nccl_all_reduce_one_node.csv``. What is fitted means something each: startup of an algorithm and
 protocol, latency of a hop, share of bandwidth, the cost of chunks; and for each cluster the
 efficiency of its two kinds of links, the latency of its network and the startup of its software.
-Times are compared as logarithms with a robust loss (sums of soft absolute values), sizes under
-1 MB with a lower weight. Prints the profile, the clusters, and the error of every system.
+Which algorithm and protocol ran is not fitted: it is what the profile's tuner says. Times are
+compared as logarithms with a robust loss (sums of soft absolute values), sizes under 1 MB with a
+lower weight. Prints the profile, the clusters, and the error of every system.
+
+    python benchmarks/fit_collectives.py DIRECTORY --without SYSTEM
+
+leaves a system out of the fit and predicts it: what a cluster that nobody measured can expect.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +28,8 @@ from scipy.optimize import least_squares
 
 from distsim.collectives.costs import bus_bandwidth_factor
 from distsim.hardware.catalogue import load_topology
-from distsim.hardware.library import library
+from distsim.hardware.libraries import library
+from distsim.hardware.library import choose
 from distsim.program.comm import options
 from distsim.program.traffic import compile_traffic
 
@@ -53,18 +59,14 @@ SYSTEMS = {
     ("b200-16-vultr-rs", "reduce_scatter"): ("dgx-b200-superpod", ""),
     ("b200-16-vultr-a2a", "alltoall"): ("dgx-b200-superpod", ""),
     ("b200-32-efav4-stas00", "all_reduce"): ("aws-p6-b200", "torch calls"),
+    ("vidur-a100_dgx-sendrecv-2x2", "sendrecv"): ("dgx-a100", "torch sends, A100"),
+    ("b200-8-vultr-sr", "sendrecv"): ("dgx-b200", ""),
+    **{(f"h200-{n}-ramp-nonvls-stas00", "all_reduce"): ("dgx-h200", "no NVLS") for n in (4, 5, 7)},
+    **{(f"b200-{n}-ramp-nonvls-stas00", "all_reduce"): ("dgx-b200", "no NVLS") for n in (4, 5, 6)},
+    ("b200-7-ramp-stas00", "all_reduce"): ("dgx-b200", "torch calls"),
+    ("a100-32-coreweave-sharp", "all_reduce"): ("dgx-a100-superpod", ""),
 }
-#: Clusters whose devices have the same NVLink share its efficiency.
-NVLINK = {
-    "dgx-a100": "A100",
-    "oci-bm-gpu4": "A100",
-    "dgx2-v100": "V100",
-    "dgx-b200": "B200",
-    "dgx-b200-superpod": "B200",
-    "gcp-a4": "B200",
-    "aws-p6-b200": "B200",
-}
-COLLECTIVE = {"alltoall": "all_to_all", "sendrecv": "send"}
+COLLECTIVE = {"alltoall": "all_to_all", "sendrecv": "send_recv"}
 PROTOCOLS = ("ll", "ll128", "simple")
 #: Algorithms that are fitted, with their protocols; the rest of the library stays as it is.
 RUNNERS = {
@@ -79,19 +81,27 @@ RUNNERS = {
 
 @dataclass
 class Curve:
-    """Measured times of one system, and what the model needs to predict them."""
+    """Measured times of one system, and what the model needs to predict them.
+
+    `loads` has for each algorithm its `Load` and, by class of link, seconds a byte at the stated
+    bandwidth; `ran` has the algorithm and the protocol of each size.
+    """
 
     system: str
     operation: str
     topology: str
+    generation: str
     source: str
     devices: int
     size: np.ndarray
     time_s: np.ndarray
-    terms: list[dict]
+    loads: dict
+    ran: list[tuple[str, str]]
+    rates: dict
 
 
 def measured(directory: Path) -> dict[tuple[str, str, int, str], list[tuple[float, float]]]:
+    """Return (size, time) by system, operation, ranks and placement."""
     out: dict = defaultdict(list)
     for row in csv.DictReader((directory / "collectives_calibration.csv").open()):
         if (row["id"], row["op"]) not in SYSTEMS or not row["size_bytes"]:
@@ -111,54 +121,44 @@ def measured(directory: Path) -> dict[tuple[str, str, int, str], list[tuple[floa
     return out
 
 
-def terms(topology: str, devices: int, collective: str) -> list[dict]:
-    """Return per algorithm its hops and, by class of link, latency and seconds a byte at full."""
-    net = load_topology(topology, devices)
-    everyone = np.arange(devices)
-    out = []
+def curve(key: tuple[str, str, int, str], points: list[tuple[float, float]]) -> Curve:
+    """Return the measurements of one run, with what ran at each size."""
+    system, operation, n, _ = key
+    topology, source = SYSTEMS[system, operation]
+    net = load_topology(topology, n)
+    collective = COLLECTIVE.get(operation, operation)
+    everyone = np.arange(n)
+    size, time_s = np.array(sorted(p for p in points if p[0] >= 1024)).T
+    loads, priced = {}, {}
     for algorithm, base, times in options(collective, net):
         try:
             traffic = compile_traffic(
                 "", everyone[None, :], np.zeros(1, int), base, algorithm, everyone, net
             )
-        except ValueError:
+        except ValueError:  # not on this number of nodes
             continue
-        load = np.bincount(traffic.entry_link, traffic.entry_fraction, net.n_links)
-        busy = [
-            times * float((load / net.bandwidth_bytes_per_s)[net.link_class == c].max(initial=0.0))
-            for c in range(len(net.classes))
-        ]
-        out.append(
-            {
-                "algorithm": algorithm,
-                "local": times * float(traffic.hops[0, 0]),
-                "network": times * float(traffic.hops[0, 1]),
-                "wire_s": times * float(traffic.latency_s[0]),
-                "busy": dict(zip(net.class_names, busy, strict=True)),
-            }
-        )
-    return out
-
-
-def curves(directory: Path) -> list[Curve]:
-    out = []
-    for (system, operation, n, _), points in measured(directory).items():
-        topology, source = SYSTEMS[system, operation]
-        collective = COLLECTIVE.get(operation, operation)
-        size, time_s = np.array(sorted(p for p in points if p[0] >= 1024)).T
-        out.append(
-            Curve(
-                system,
-                operation,
-                topology,
-                source,
-                n,
-                size,
-                time_s,
-                terms(topology, n, collective),
-            )  # fmt: skip
-        )
-    return out
+        carried = np.bincount(traffic.entry_link, traffic.entry_fraction, net.n_links)
+        busy = {
+            of_class.name: times
+            * float((carried / net.bandwidth_bytes_per_s)[net.link_class == c].max(initial=0.0))
+            for c, of_class in enumerate(net.classes)
+        }
+        loads[algorithm] = (traffic.load(0, 0.0).times(times), busy)
+        priced[algorithm] = [traffic.priced(collective, s, net, times) for s in size]
+    ran = []
+    for i in range(len(size)):
+        offered = {name: of_size[i] for name, of_size in priced.items()}
+        if source == "no NVLS":
+            offered.pop("nvls", None)
+        chosen = choose(offered)
+        ran.append((chosen, priced[chosen][i].wire.name))
+    nodes = int(net.node_of.max()) + 1
+    rates = {
+        w.name: w.device_rate.of(nodes, net.library.generation, net.library.host)
+        for w in net.library.protocols
+    }
+    of = net.library.generation
+    return Curve(system, operation, topology, of, source, n, size, time_s, loads, ran, rates)
 
 
 class Model:
@@ -166,26 +166,33 @@ class Model:
 
     def __init__(self, data: list[Curve]) -> None:
         nccl = library("nccl")
+        tuner = nccl.tuner
+        self.parts = nccl.runners["p2p"].parts
         self.start: dict[str, float] = {}
         self.bounds: dict[str, tuple[float, float]] = {}
         for wire in nccl.protocols:
-            self.add(f"{wire.name} local_hop", max(wire.local_hop_s, 2e-7), 2e-8, 6e-6)
-            self.add(f"{wire.name} network_hop", max(wire.network_hop_s, 3e-7), 2e-8, 3e-5)
-        self.add("ll bandwidth", 0.31, 0.1, 0.5)
+            self.add(f"{wire.name} local_hop", tuner.local_hop_s["ring", wire.name], 2e-8, 6e-6)
+            self.add(f"{wire.name} network_hop", tuner.network_hop_s["ring", wire.name], 2e-8, 3e-5)
         self.add("ll128 bandwidth", 0.88, 0.75, 0.9375)
+        self.add("ll rate", 1.0, 0.7, 1.4)
         for name, protocols in RUNNERS.items():
             for protocol in protocols:
-                began = nccl.runners[name].startup_s.get(protocol, 1e-5)
-                self.add(f"{name} {protocol} startup", began, 1e-6, 8e-5)
-            if name != "p2p":
-                self.add(f"{name} fill", max(nccl.runners[name].fill, 0.01), 1e-4, 8.0)
-        self.add("nvls bandwidth", 0.85, 0.6, 1.0)
+                began = (
+                    tuner.start_s.get((name, protocol)) or nccl.runners[name].startup_s[protocol]
+                )
+                self.add(f"{name} {protocol} startup", began, 1e-6, 4e-5)
+            self.add(f"{name} fill", max(nccl.runners[name].fill, 0.01), 1e-4, 8.0)
+        self.add("nvls hopper rate", 315e9, 250e9, 450e9)
+        self.add("nvls blackwell rate", 550e9, 450e9, 900e9)
         self.add("direct bandwidth", 0.6, 0.4, 1.0)
+        self.add("ring ampere turn", 0.3, 0.01, 1.0)
+        self.add("p2p channel rate", 21e9, 10e9, 50e9)
+        for generation in dict.fromkeys(c.generation for c in data):
+            self.add(f"{generation} nvlink", 0.8, 0.55, 0.97)
         for topology in dict.fromkeys(c.topology for c in data):
             classes = {
-                k for c in data if c.topology == topology for t in c.terms for k in t["busy"]
+                k for c in data if c.topology == topology for _, b in c.loads.values() for k in b
             }
-            self.add(f"{NVLINK.get(topology, 'H100')} nvlink", 0.8, 0.55, 0.97)
             if "rail" in classes:
                 self.add(f"{topology} rail", 0.9, 0.5, 0.985)
                 self.add(f"{topology} latency", 2e-6, 1e-7, 8e-5)
@@ -195,70 +202,83 @@ class Model:
         self.names = list(self.start)
 
     def add(self, name: str, value: float, low: float, high: float) -> None:
+        """Add a parameter with its bounds; one that is there already stays."""
         self.start[name] = float(np.clip(value, low * 1.01, high * 0.99))
         self.bounds[name] = (low, high)
 
-    def predict(self, p: dict[str, float], curve: Curve) -> tuple[np.ndarray, list[str]]:
-        best, ran = [], []
-        for term in curve.terms:
-            name = term["algorithm"]
-            if name not in RUNNERS:
-                continue
-            fluid = 0.0
-            for kind, busy in term["busy"].items():
-                efficiency = {
-                    "nvlink": p[f"{NVLINK.get(curve.topology, 'H100')} nvlink"],
-                    "pcie": 0.96,
-                }.get(kind)
-                efficiency = efficiency or p[f"{curve.topology} rail"]
-                fluid = max(fluid, busy / efficiency)
-            share = p.get(f"{name.removesuffix('_tree')} bandwidth", 1.0)
-            latency = p.get(f"{curve.topology} latency", 0.0)
-            extra = p[f"{curve.source} startup"] if curve.source else p[f"{curve.topology} startup"]
-            for protocol in RUNNERS[name]:
-                hops = term["local"] * (p[f"{protocol} local_hop"] + 5e-7) + term["network"] * (
-                    p[f"{protocol} network_hop"] + 2 * 3e-7 + latency
-                )
-                busy_s = curve.size * fluid / share / p.get(f"{protocol} bandwidth", 1.0)
-                fill = p.get(f"{name} fill", 0.0)
-                begin = p[f"{name} {protocol} startup"] + extra
-                best.append(begin + hops + busy_s + 2 * np.sqrt(fill * hops * busy_s))
-                ran.append(f"{name}/{protocol}")
-        times = np.array(best)
-        return times.min(axis=0), [ran[i] for i in times.argmin(axis=0)]
+    def predict(self, p: dict[str, float], c: Curve) -> np.ndarray:
+        """Return the time of each size."""
+        out = np.empty(len(c.size))
+        for i, (size, (name, protocol)) in enumerate(zip(c.size, c.ran, strict=True)):
+            load, busy = c.loads[name]
+            share = {"ll": 0.5, "ll128": p["ll128 bandwidth"]}.get(protocol, 1.0)
+            share *= p.get(f"{name} bandwidth", 1.0)
+            efficiency = {
+                "nvlink": p[f"{c.generation} nvlink"],
+                "pcie": 0.96,
+            }
+            rail = p.get(f"{c.topology} rail", 1.0)
+            busy_s = size * max(b / efficiency.get(k, rail) for k, b in busy.items()) / share
+            rate = c.rates[protocol] * p["ll rate"]
+            if name.startswith("nvls"):
+                rate = p[f"nvls {c.generation} rate"]
+            busy_s = max(busy_s, size * load.sent / rate)
+            if name == "p2p":
+                parts = replace(self.parts, channel_rate=p["p2p channel rate"])
+                busy_s = max(busy_s, size * load.sent / parts.rate(load.members, size * load.sent))
+            turn = p.get(f"{name} {c.generation} turn", 0.0)
+            busy_s *= 1.0 + turn / (load.sent * load.members)
+            latency = p.get(f"{c.topology} latency", 0.0)
+            hops = load.local_hops * (p[f"{protocol} local_hop"] + 5e-7)
+            hops += load.network_hops * (p[f"{protocol} network_hop"] + 6e-7 + latency)
+            begin = p[f"{name} {protocol} startup"]
+            if c.source:
+                begin += p[f"{c.source} startup"]
+            elif name != "p2p":
+                begin += p[f"{c.topology} startup"]
+            out[i] = begin + hops + busy_s + 2 * np.sqrt(p[f"{name} fill"] * hops * busy_s)
+        return out
 
 
-def main(directory: Path) -> None:
-    data = curves(directory)
-    model = Model(data)
+def report(model: Model, p: dict[str, float], data: list[Curve]) -> None:
+    """Print the error of every curve from 1 MB up."""
+    for c in data:
+        error = (model.predict(p, c) / c.time_s - 1)[c.size >= 1e6] * 100
+        runs = [f"{a}/{w}" for (a, w), s in zip(c.ran, c.size, strict=True) if s >= 1e6]
+        print(
+            f"{c.system:32s} {c.operation:14s} {c.devices:3d}  "
+            f"median {np.median(abs(error)):5.1f} %  p90 {np.percentile(abs(error), 90):5.1f} %  "
+            f"signed {np.median(error):+5.1f} %  {', '.join(dict.fromkeys(runs))}"
+        )
+
+
+def main(directory: Path, without: str = "") -> None:
+    """Fit and print."""
+    everything = [curve(key, points) for key, points in measured(directory).items()]
+    data = [c for c in everything if c.system != without]
+    model = Model(everything)
     low, high = np.log(np.array([model.bounds[n] for n in model.names])).T
     start = np.log(np.array([model.start[n] for n in model.names]))
 
     def residuals(x: np.ndarray) -> np.ndarray:
         p = dict(zip(model.names, np.exp(x), strict=True))
-        out = [0.03 * (x - start)]
+        out = [0.05 * (x - start)]
         for c in data:
             weight = np.where(c.size >= 1e6, 1.0, 0.4) * np.sqrt(15 / max(len(c.size), 15))
-            out.append(weight * np.log(model.predict(p, c)[0] / c.time_s))
+            out.append(weight * np.log(model.predict(p, c) / c.time_s))
         return np.concatenate(out)
 
     fit = least_squares(
-        residuals, start, bounds=(low, high), loss="soft_l1", f_scale=0.1, max_nfev=150
+        residuals, start, bounds=(low, high), loss="soft_l1", f_scale=0.1, max_nfev=60
     )
     p = dict(zip(model.names, np.exp(fit.x), strict=True))
     for name, value in p.items():
-        print(f"{name:40s} {value * 1e6:10.3f} us" if value < 1e-3 else f"{name:40s} {value:10.4f}")
+        shown = f"{value * 1e6:10.3f} us" if value < 1e-3 else f"{value:10.4g}"
+        print(f"{name:40s} {shown}")
     print(f"\n{len(p)} parameters, {sum(len(c.size) for c in data)} times; errors from 1 MB up:")
-    for c in data:
-        predicted, ran = model.predict(p, c)
-        error = (predicted / c.time_s - 1)[c.size >= 1e6] * 100
-        runs = [r for r, s in zip(ran, c.size, strict=True) if s >= 1e6]
-        print(
-            f"{c.system:32s} {c.operation:14s} {c.devices:3d}  median {np.median(abs(error)):5.1f} %"
-            f"  p90 {np.percentile(abs(error), 90):5.1f} %  signed {np.median(error):+5.1f} %  "
-            f"{', '.join(dict.fromkeys(runs))}"
-        )
+    report(model, p, everything if not without else [c for c in everything if c.system == without])
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    left_out = sys.argv[sys.argv.index("--without") + 1] if "--without" in sys.argv else ""
+    main(Path(sys.argv[1]), left_out)

@@ -140,6 +140,23 @@ CODES: dict[str, CodeInfo] = {
         "file. This one was not, or it contains itself.",
         "Define the anchor above its first use, or write the value out.",
     ),
+    "DS122": CodeInfo(
+        "not XML",
+        "The parser stopped at the place shown: an element that is not closed, a character that "
+        "XML does not allow, or an encoding that is not the one stated.",
+        "Mend that place, or dump the topology again if the file was cut off.",
+    ),
+    "DS123": CodeInfo(
+        "XML with a document type",
+        "A DOCTYPE can define entities, with which a file opens others or grows without bounds. No "
+        "tool whose XML is read here writes one.",
+        "Remove the DOCTYPE.",
+    ),
+    "DS124": CodeInfo(
+        "XML of something else",
+        "The document does not begin with <system>, as an NCCL topology does.",
+        "Give the file that NCCL wrote to NCCL_TOPO_DUMP_FILE.",
+    ),
     "DS201": CodeInfo(
         "unknown key",
         "The block has no such key. Unknown keys are refused, because a misspelt key would "
@@ -239,6 +256,26 @@ CODES: dict[str, CodeInfo] = {
         "A file given to compare with holds no row of nccl-tests output and is no CSV of sizes and "
         "times, or a row of it is not numbers greater than 0.",
         "Save the whole output of the benchmark, or write the columns size_bytes and time_us.",
+    ),
+    "DS242": CodeInfo(
+        "measurements of another collective",
+        "The header of a log, its bus bandwidth over its algorithm bandwidth, or the columns op "
+        "and nranks of a CSV say that another operation or number of ranks was measured than is "
+        "predicted. An error between the two would mean nothing.",
+        "Ask for the collective and the number of devices that the message names.",
+    ),
+    "DS243": CodeInfo(
+        "measurements of several systems",
+        "A CSV holds rows of more than one system, or --where names a column or a value that the "
+        "file does not have.",
+        "Pick the rows with --where COLUMN=VALUE, for example --where id=NAME.",
+    ),
+    "DS244": CodeInfo(
+        "not a matrix of shares",
+        "Unequal shares of an all-to-all are n lines of n numbers for n devices, line by line the "
+        "senders. The numbers are at least 0 and not all 0; they may be bytes, tokens or parts of "
+        "one, for only their proportions count.",
+        "Mend the line that the message names.",
     ),
     "DS245": CodeInfo(
         "several jobs",
@@ -344,7 +381,7 @@ CODES: dict[str, CodeInfo] = {
     "DS406": CodeInfo(
         "unknown kind of topology or status of a device",
         "The kinds of topologies are listed in the message; a device is calibrated or datasheet; a "
-        "fat tree spreads traffic ideal or hashed.",
+        "fat tree spreads traffic ideal or hashed, a dragonfly routes it minimal or valiant.",
         "Use one of the words that the message lists.",
     ),
     "DS407": CodeInfo(
@@ -414,6 +451,59 @@ CODES: dict[str, CodeInfo] = {
         "of them.",
         "Use fewer groups, more routers in each, or more global links per router.",
     ),
+    "DS421": CodeInfo(
+        "not the inside of one node",
+        "Nodes of a cluster are copies of one node, whose inside is a kind without a network "
+        "between nodes and has as many devices as devices_per_node says.",
+        "Describe one node by node, full, cube_mesh, pcie or edges, and make the counts agree.",
+    ),
+    "DS422": CodeInfo(
+        "adapter that is no switch of the node",
+        "The adapters of a cluster are named among the switches of a node of kind edges. Nodes of "
+        "other kinds have none, and get theirs beside the devices.",
+        "Mend the name, or write nics_per_node instead of adapters.",
+    ),
+    "DS423": CodeInfo(
+        "NCCL topology without a GPU",
+        "The file has no <gpu> and no PCI device of the class of one, so there is nothing to train "
+        "on.",
+        "Dump the topology from a process that sees the GPUs.",
+    ),
+    "DS424": CodeInfo(
+        "NVLink to a device that is not in the file",
+        "The target of a link is the busid of another GPU of the file, or an NVSwitch.",
+        "Dump the topology with all GPUs of the machine visible, or remove the link.",
+    ),
+    "DS425": CodeInfo(
+        "number in an NCCL topology that cannot be",
+        "A speed, width, count or latency is no number, is negative or zero where something must "
+        "flow, or is beyond anything that is built.",
+        "Correct the attribute, or leave it out so that a default is taken and noted.",
+    ),
+    "DS426": CodeInfo(
+        "device of an NCCL topology that is not known",
+        "The file states a generation (sm, gcn) and perhaps the PCI device; where no device "
+        "profile, or more than one, goes with that, a person must say which one it is.",
+        "Name the device: a shipped one, or a file of your own.",
+    ),
+    "DS427": CodeInfo(
+        "GPU that reaches no other",
+        "No link leads from the GPU to the others: it stands outside of every <cpu>, and has no "
+        "NVLink.",
+        "Move it into the <cpu> that it belongs to, or remove it.",
+    ),
+    "DS428": CodeInfo(
+        "nodes that an NCCL topology cannot make up",
+        "Several nodes need adapters to join them, and copies of one machine to consist of. A file "
+        "with machines that differ describes just those.",
+        "Ask for one node, or for as many as the file has machines.",
+    ),
+    "DS429": CodeInfo(
+        "no algorithm is left for a collective",
+        "The communication library of the cluster chooses from algorithms of which none can run on "
+        "a group of ranks: NVLS runs inside one node, a torus needs all devices of the slice.",
+        "Name another algorithm in algorithms of the library; ring runs everywhere.",
+    ),
     "DS501": CodeInfo(
         "does not fit into memory",
         "The fullest pipeline stage needs more memory than a device has. The step is predicted all "
@@ -450,13 +540,27 @@ CODES: dict[str, CodeInfo] = {
     ),
     "DS612": CodeInfo(
         "not a range of sizes",
-        "Sizes are a range from:to that doubles, from:to:x4 for another factor, or a list.",
+        "Sizes are a range from:to that doubles, from:to:x4 for another factor, from:to:+1MB for a "
+        "step, or a list, in whole bytes. kB, MB and GB are powers of 1000, KiB, MiB and GiB "
+        "powers of 1024, and so are K, M and G without a B, as in nccl-tests.",
         "Write for example 1kB:8GB.",
     ),
     "DS613": CodeInfo(
         "algorithm that cannot run here",
         "Some algorithms need a power of two of members, or several members on each node.",
         "Choose another algorithm, or auto.",
+    ),
+    "DS614": CodeInfo(
+        "unequal shares that cannot be",
+        "Only an all-to-all has unequal shares, from a file (--shares) or by a skew (--skew): zipf "
+        "and its exponent, or dirichlet and its concentration.",
+        "Write for example --skew zipf:1.2.",
+    ),
+    "DS615": CodeInfo(
+        "choice of measurements not understood",
+        "--where takes the column of a file, an equals sign and a value; it and --in-place choose "
+        "among the measurements of --compare.",
+        "Write for example --compare FILE --where id=NAME.",
     ),
     "DS620": CodeInfo(
         "--set without a key and a value",

@@ -189,6 +189,17 @@ def read_text(path: str | os.PathLike[str], limits: Limits = LIMITS) -> str:
     return text
 
 
+def read_bytes(path: str | os.PathLike[str], limits: Limits = LIMITS) -> bytes:
+    """Return the bytes of a regular file, for formats that state their own encoding.
+
+    Raises
+    ------
+    FileError
+        DS101 to DS104, as `read_text`.
+    """
+    return _read_bytes(os.fspath(path), _shown(os.fspath(path)), limits.size_bytes)
+
+
 def _read_bytes(path: str, name: str, limit_bytes: int) -> bytes:
     try:
         # Looked at before it is opened: opening a pipe waits and opening a device may act.

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import click
 
 from distsim.cli.group import Commands
 from distsim.cli.options import json_option
-
-Record = dict[str, Any]
-
-
-def _print_list(kind: str, rows: Sequence[Record], as_json: bool) -> None:
-    from distsim.cli.output import print_json, print_text
-
-    if as_json:
-        print_json({kind: rows})
-    else:
-        from distsim.report.tables import list_text
-
-        print_text(list_text(rows))
-
-
-def _print_record(record: Record, as_json: bool) -> None:
-    from distsim.cli.output import print_json, print_text
-
-    if as_json:
-        print_json(record)
-    else:
-        from distsim.report.tables import record_text
-
-        print_text(record_text(record))
+from distsim.cli.records import Record, print_list, print_record
+from distsim.cli.topology import SHOWN_DEVICES, devices_option, topology_record, topology_rows
 
 
 def _catalogue(kind: str, rows: Callable[[], Sequence[Record]], about: str) -> click.Group:
@@ -50,7 +27,7 @@ def _catalogue(kind: str, rows: Callable[[], Sequence[Record]], about: str) -> c
     def group(context: click.Context, as_json: bool) -> None:
         context.obj = as_json
         if context.invoked_subcommand is None:
-            _print_list(kind, rows(), as_json)
+            print_list(kind, rows(), as_json)
 
     return group
 
@@ -75,10 +52,15 @@ models = _catalogue(
 @json_option
 @click.pass_obj
 def _show_model(outer: bool, name: str, as_json: bool) -> None:
-    """Show the shape of the model NAME and its parameters, part by part."""
+    """Show the shape of the model NAME and its parameters, part by part.
+
+    \b
+    Examples:
+      distsim models show llama3-70b
+    """
     from distsim.workload.catalogue import model
 
-    _print_record(model(name).to_dict(), as_json or outer)
+    print_record(model(name).to_dict(), as_json or outer)
 
 
 def _device_rows() -> list[Record]:
@@ -112,61 +94,41 @@ devices = _catalogue(
 @json_option
 @click.pass_obj
 def _show_device(outer: bool, name: str, as_json: bool) -> None:
-    """Show all numbers of the device NAME, each with its source."""
+    """Show all numbers of the device NAME, each with its source.
+
+    \b
+    Examples:
+      distsim devices show a100-80gb-sxm --json
+    """
     from dataclasses import asdict
 
     from distsim.hardware.catalogue import device
 
-    _print_record(asdict(device(name)), as_json or outer)
-
-
-def _topology_rows() -> list[Record]:
-    from distsim.hardware.catalogue import topology_info, topology_names
-
-    keys = ("name", "kind", "device", "description")
-    found = [topology_info(name) for name in topology_names()]
-    return [{key: info[key] for key in keys} for info in found]
+    print_record(asdict(device(name)), as_json or outer)
 
 
 topologies = _catalogue(
     "topologies",
-    _topology_rows,
+    topology_rows,
     "A scenario takes one by its name, by a path of a file, or as a block.\n\n"
     "\b\nExamples:\n  distsim topologies\n"
     "  distsim topologies show dgx-a100-superpod --devices 1024",
 )
-#: Devices that a topology is shown with: beyond one unit of a superpod, if it has as many.
-_SHOWN_DEVICES = 256
 
 
 @topologies.command("show")
 @click.argument("name")
-@click.option(
-    "--devices",
-    type=click.IntRange(min=1),
-    help=f"Number of devices. Default: the largest power of two up to {_SHOWN_DEVICES} that fits.",
-)
+@devices_option(SHOWN_DEVICES)
 @json_option
 @click.pass_obj
 def _show_topology(outer: bool, name: str, devices: int | None, as_json: bool) -> None:
-    """Show counts and link classes of the topology NAME with a number of devices."""
-    _print_record(_topology_shape(name, devices), as_json or outer)
+    """Show counts, bisection and link classes of the topology NAME, as ``topology show`` does.
 
-
-def _topology_shape(name: str, devices: int | None) -> Record:
-    from distsim.errors import DistsimError
-    from distsim.hardware.catalogue import load_topology
-
-    if devices is not None:
-        return load_topology(name, devices).shape()
-    tried = _SHOWN_DEVICES
-    while True:
-        try:
-            return load_topology(name, tried).shape()
-        except DistsimError as error:
-            if error.code != "DS410" or tried == 1:
-                raise
-            tried //= 2
+    \b
+    Examples:
+      distsim topologies show dgx-a100-superpod --devices 1024
+    """
+    print_record(topology_record(name, devices), as_json or outer)
 
 
 def _stack_rows() -> list[Record]:
@@ -189,12 +151,52 @@ stacks = _catalogue(
 @json_option
 @click.pass_obj
 def _show_stack(outer: bool, name: str, as_json: bool) -> None:
-    """Show what the stack NAME fuses and overlaps, and the types that it stores."""
+    """Show what the stack NAME fuses and overlaps, and the types that it stores.
+
+    \b
+    Examples:
+      distsim stacks show megatron-core
+    """
     from dataclasses import asdict
 
     from distsim.cost.stack import load_stack
 
-    _print_record(asdict(load_stack(name)), as_json or outer)
+    print_record(asdict(load_stack(name)), as_json or outer)
+
+
+def _library_rows() -> list[Record]:
+    from distsim.hardware.libraries import library, library_names
+
+    found = [library(name) for name in library_names()]
+    return [
+        {"name": one.name, "tuner": "yes" if one.tuner else "no", "description": one.description}
+        for one in found
+    ]
+
+
+libraries = _catalogue(
+    "libraries",
+    _library_rows,
+    "A communication library is what NCCL or its like adds to the links: protocols, start-up, and "
+    "which algorithm it chooses. cluster.library in a scenario and --library take one by name.\n\n"
+    "\b\nExamples:\n  distsim libraries\n  distsim libraries show nccl",
+)
+
+
+@libraries.command("show")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def _show_library(outer: bool, name: str, as_json: bool) -> None:
+    """Show the protocols of the library NAME, its algorithms, and what it chooses from.
+
+    \b
+    Examples:
+      distsim libraries show nccl
+    """
+    from distsim.hardware.libraries import library
+
+    print_record(library(name).to_dict(), as_json or outer)
 
 
 def _scenario_rows() -> list[Record]:
@@ -230,7 +232,12 @@ scenarios = _catalogue(
 @json_option
 @click.pass_obj
 def _show_scenario(outer: bool, name: str, as_json: bool) -> None:
-    """Print the file of the shipped scenario NAME, to start one's own from."""
+    """Print the file of the shipped scenario NAME, to start one's own from.
+
+    \b
+    Examples:
+      distsim scenarios show gpt3-175b-1024xa100 > my.yaml
+    """
     from distsim import api
     from distsim.cli.output import print_json, print_raw
     from distsim.files import read_text, shipped

@@ -6,9 +6,9 @@ import click
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["scenario", "prediction"]))
+@click.argument("which", type=click.Choice(["scenario", "prediction", "collective"]))
 def schema(which: str) -> None:
-    """Print the JSON Schema of scenario files or of predictions.
+    """Print the JSON Schema of scenario files, of predictions or of collectives.
 
     \b
     Examples:
@@ -21,6 +21,10 @@ def schema(which: str) -> None:
         from distsim.scenario.jsonschema import scenario_schema
 
         print_json(scenario_schema())
+    elif which == "collective":
+        from distsim.report.collective_schema import collective_schema
+
+        print_json(collective_schema())
     else:
         from distsim.report.schema import prediction_schema
 

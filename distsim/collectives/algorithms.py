@@ -21,10 +21,10 @@ from distsim.collectives import (
     torus,
     tree,
 )
-from distsim.collectives.flows import Pattern, Schedule, Shape, fluid, members
+from distsim.collectives.flows import Orders, Pattern, Schedule, Shape, fluid, members
 
 #: (collective, algorithm) -> function of the shape.
-ALGORITHMS: Mapping[tuple[str, str], Callable[[Shape], Schedule]] = {
+ALGORITHMS: Mapping[tuple[str, str], Callable[..., Schedule]] = {
     ("all_reduce", "ring"): ring.all_reduce,
     ("all_reduce", "tree"): tree.all_reduce,
     ("all_reduce", "binomial"): binomial.all_reduce,
@@ -60,16 +60,21 @@ ALGORITHMS: Mapping[tuple[str, str], Callable[[Shape], Schedule]] = {
     ("all_to_all", "bruck"): bruck.all_to_all,
     ("all_to_all", "hierarchical"): hierarchical.all_to_all,
     ("send", "p2p"): point_to_point.send,
+    ("send_recv", "p2p"): point_to_point.send_recv,
     ("barrier", "dissemination"): point_to_point.barrier,
 }
 
 
 #: Algorithms that know what to do with nodes of different sizes; to others they are all apart.
 ANY_NODES = ("ring",)
+#: Algorithms whose order of the members can be given.
+ORDERED = ("ring",)
+#: Algorithms that know what to do with a dimension that is a line, whose length is negative.
+LINES = ("torus",)
 
 
 @lru_cache(maxsize=64)
-def schedule(collective: str, algorithm: str, shape: Shape) -> Schedule:
+def schedule(collective: str, algorithm: str, shape: Shape, orders: Orders = ()) -> Schedule:
     """Return who sends what to whom, round by round; schedules are cached and read-only.
 
     Parameters
@@ -78,6 +83,8 @@ def schedule(collective: str, algorithm: str, shape: Shape) -> Schedule:
         A key of `ALGORITHMS`.
     shape : tuple of int
         Members at each level, innermost first; positions are ordered by node.
+    orders : tuple of tuple of int
+        Members in the order of each ring, for an algorithm in `ORDERED`; by default the shape's.
 
     Raises
     ------
@@ -89,15 +96,16 @@ def schedule(collective: str, algorithm: str, shape: Shape) -> Schedule:
         known = ", ".join(f"{c}/{a}" for c, a in ALGORITHMS)
         raise ValueError(f"no algorithm {collective}/{algorithm}; there are {known}")
     uneven = len(shape) > 1 and shape[0] == 0
-    if not shape or min(shape[1:] if uneven else shape) < 1:
+    counts = tuple(map(abs, shape)) if algorithm in LINES else shape
+    if not shape or min(counts[1:] if uneven else counts) < 1:
         raise ValueError(f"levels of {shape} members; each has at least 1")
     if uneven and algorithm not in ANY_NODES:
         return build((1, members(shape)))
-    return build(shape)
+    return build(shape, orders) if orders else build(shape)
 
 
 @lru_cache(maxsize=256)
-def pattern(collective: str, algorithm: str, shape: Shape) -> Pattern:
+def pattern(collective: str, algorithm: str, shape: Shape, orders: Orders = ()) -> Pattern:
     """Return the flows of a collective over one group; patterns are cached and read-only.
 
     Parameters and errors are those of `schedule`.
@@ -108,7 +116,7 @@ def pattern(collective: str, algorithm: str, shape: Shape) -> Pattern:
     >>> list(zip(ring.src.tolist(), ring.dst.tolist(), ring.fraction.tolist()))
     [(0, 1, 0.75), (1, 2, 0.75), (2, 3, 0.75), (3, 0, 0.75)]
     """
-    return fluid(schedule(collective, algorithm, shape))
+    return fluid(schedule(collective, algorithm, shape, orders))
 
 
-__all__ = ["ALGORITHMS", "Pattern", "Schedule", "Shape", "pattern", "schedule"]
+__all__ = ["ALGORITHMS", "ORDERED", "Orders", "Pattern", "Schedule", "Shape", "pattern", "schedule"]

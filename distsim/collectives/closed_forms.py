@@ -186,6 +186,11 @@ def sharp_all_reduce_s(shape: Shape, size: float, latency: float, bandwidth: flo
     return inside + latency + size / local / bandwidth
 
 
+def send_recv_s(n: int, size: float, latency: float, bandwidth: float) -> float:
+    """Return ``latency + S / B``: a send of each, for everyone sends and receives at once."""
+    return costs.send_s(size, latency, bandwidth) if n > 1 else 0.0
+
+
 def barrier_s(n: int, size: float, latency: float, bandwidth: float) -> float:
     """Return ``ceil(log2 n) latency`` (Hensgen et al. 1988)."""
     return _rounds(n) * latency
@@ -232,5 +237,6 @@ CLOSED_FORMS: Mapping[tuple[str, str], ClosedForm] = {
     ("all_to_all", "bruck"): _of_members(bruck_all_to_all_s),
     ("all_to_all", "hierarchical"): hierarchical_all_to_all_s,
     ("send", "p2p"): _of_members(_send),
+    ("send_recv", "p2p"): _of_members(send_recv_s),
     ("barrier", "dissemination"): _of_members(barrier_s),
 }

@@ -67,7 +67,8 @@ def bus_bandwidth_factor(collective: str, n: int) -> float:
     """Return what nccl-tests multiplies algorithm bandwidth (S over time) by to get bus bandwidth.
 
     2 (n - 1) / n for an all-reduce, (n - 1) / n for a reduce-scatter, an all-gather and an
-    all-to-all, 1 for a broadcast, a reduction and a send (nccl-tests, doc/PERFORMANCE.md).
+    all-to-all, 1 for a broadcast, a reduction, a send and a sendrecv (nccl-tests,
+    doc/PERFORMANCE.md).
 
     Raises
     ------
@@ -75,11 +76,11 @@ def bus_bandwidth_factor(collective: str, n: int) -> float:
         For a collective that it does not define.
     """
     parts = {"all_reduce": 2.0, "reduce_scatter": 1.0, "all_gather": 1.0, "all_to_all": 1.0}
-    if collective in ("send", "broadcast", "reduce"):
+    if collective in ("send", "send_recv", "broadcast", "reduce"):
         return 1.0
     if collective == "barrier":
         return 0.0
     if collective not in parts:
-        known = ", ".join((*parts, "broadcast", "reduce", "send", "barrier"))
+        known = ", ".join((*parts, "broadcast", "reduce", "send", "send_recv", "barrier"))
         raise ValueError(f"no bus bandwidth is defined for {collective}; there are {known}")
     return parts[collective] * (n - 1) / n

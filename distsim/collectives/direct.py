@@ -9,11 +9,8 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
-import numpy.typing as npt
 
 from distsim.collectives.flows import MAX_MESSAGES, Round, Schedule, Shape, in_turn, together
-
-Ints = npt.NDArray[np.int64]
 
 
 def one_shot_all_reduce(shape: Shape) -> Schedule:
@@ -47,29 +44,6 @@ def pairwise_all_to_all(shape: Shape) -> Schedule:
         raise ValueError(_too_many(n))
     rounds = [together(shape, here, (here + k) % n, 1.0 / n) for k in range(1, n)]
     return in_turn(n, rounds)
-
-
-def all_to_all_v(matrix: npt.ArrayLike, shape: Shape) -> Schedule:
-    """Return an exchange of unequal blocks, all at once.
-
-    Parameters
-    ----------
-    matrix : float64[n, n]
-        Bytes from each member to each other one, over S; the diagonal stays where it is.
-
-    Raises
-    ------
-    ValueError
-        For a matrix of another size, or with numbers that are no amounts.
-    """
-    n = prod(shape)
-    amount = np.asarray(matrix, dtype=np.float64)
-    if amount.shape != (n, n):
-        raise ValueError(f"{n} members need {n} rows of {n} numbers, not {amount.shape}")
-    if not (np.isfinite(amount).all() and (amount >= 0).all()):
-        raise ValueError("amounts are numbers of at least 0")
-    src, dst = np.nonzero(amount * (1 - np.eye(n)))
-    return in_turn(n, [together(shape, src, dst, amount[src, dst])])
 
 
 def _everyone(shape: Shape, fraction: float) -> Round:

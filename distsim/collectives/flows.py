@@ -15,7 +15,11 @@ Floats = npt.NDArray[np.float64]
 #: Sizes of the levels of a group, innermost first: (8, 16) is 8 members on each of 16 nodes.
 #: Positions vary fastest in the innermost level. A group whose nodes hold different numbers of
 #: members is 0 and then those numbers: (0, 8, 3) is 8 on one node and 3 on the next.
+#: Algorithms for tori take its dimensions, of which those that are lines and no rings are negative.
 Shape = tuple[int, ...]
+
+#: Positions in the order of each ring, where the wires between members lay them down.
+Orders = tuple[tuple[int, ...], ...]
 
 #: Messages of one round at most; more would not fit into memory.
 MAX_MESSAGES = 1 << 24
@@ -157,7 +161,11 @@ def fluid(schedule: Schedule) -> Pattern:
     Messages between the same members in a phase and channel stay apart only where they differ in
     nothing but their place in the round, which happens in no algorithm here.
     """
-    rounds = [r for r in schedule.rounds if len(r.src)]
+    # A round that is there several times, as on the way back, is one phase that repeats.
+    times: dict[int, int] = {}
+    for r in schedule.rounds:
+        times[id(r)] = times.get(id(r), 0) + r.repeat
+    rounds = [r for r in {id(r): r for r in schedule.rounds}.values() if len(r.src)]
     if not rounds:
         return no_flows(schedule.n)
     cat = np.concatenate
@@ -166,8 +174,8 @@ def fluid(schedule: Schedule) -> Pattern:
         schedule.n,
         cat([r.src for r in rounds]),
         cat([r.dst for r in rounds]),
-        cat([r.fraction * r.repeat for r in rounds]),
-        cat([r.hops * r.repeat for r in rounds]),
+        cat([r.fraction * times[id(r)] for r in rounds]),
+        cat([r.hops * times[id(r)] for r in rounds]),
         cat([r.channel for r in rounds]),
         phase.astype(np.int16),
     )

@@ -1,4 +1,4 @@
-"""One member sends to another; and all wait for all."""
+"""One member sends to another, everyone to the next; and all wait for all."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def send(shape: Shape) -> Schedule:
     if prod(shape) != 2:
         raise ValueError(f"a send joins 2 members, not {prod(shape)}")
     return in_turn(2, [messages([0], [1], 1.0, 1.0)])
+
+
+def send_recv(shape: Shape) -> Schedule:
+    """Everyone sends S to the next position and receives from the one before, all at once.
+
+    What nccl-tests calls sendrecv (``src/sendrecv.cu``), and a pipeline or ring attention a shift.
+    """
+    n = prod(shape)
+    here = np.arange(n)
+    return in_turn(n, [together(shape, here, (here + 1) % n, 1.0)])
 
 
 def barrier(shape: Shape) -> Schedule:

@@ -11,7 +11,8 @@ member, so that together they use all network adapters, as NCCL does. Channel c 
 member ``c + shift_j`` and leaves it at member ``c + shift_{j+1}`` (modulo the members of a node).
 As shifts of neighbours differ, no member both enters and leaves; as a hop between nodes joins
 equal members, it stays on its rail; as c runs over all members, every adapter carries one channel
-each way.
+each way. Where the members of a node have wires to each other and no switch, the rings follow the
+wires instead (`distsim.hardware.wiring`) and are given.
 """
 
 from __future__ import annotations
@@ -22,32 +23,32 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from distsim.collectives.flows import Schedule, Shape, in_turn, members, messages
+from distsim.collectives.flows import Orders, Schedule, Shape, in_turn, members, messages
 
 Ints = npt.NDArray[np.int64]
 
 
-def all_reduce(shape: Shape) -> Schedule:
+def all_reduce(shape: Shape, given: Orders = ()) -> Schedule:
     """Reduce-scatter, then all-gather: 2 (n - 1) steps of S/n."""
-    return _ring(shape, 2)
+    return _ring(shape, 2, given)
 
 
-def reduce_scatter(shape: Shape) -> Schedule:
+def reduce_scatter(shape: Shape, given: Orders = ()) -> Schedule:
     """Sum and scatter: n - 1 steps of S/n, S the whole array that each member gives."""
-    return _ring(shape, 1)
+    return _ring(shape, 1, given)
 
 
-def all_gather(shape: Shape) -> Schedule:
+def all_gather(shape: Shape, given: Orders = ()) -> Schedule:
     """Gather: n - 1 steps of S/n, S the whole array that each member ends up with."""
-    return _ring(shape, 1)
+    return _ring(shape, 1, given)
 
 
-def broadcast(shape: Shape) -> Schedule:
+def broadcast(shape: Shape, given: Orders = ()) -> Schedule:
     """Pass the array on from position 0 along each ring, in chunks that follow each other."""
     n = members(shape)
     if n == 1:
         return in_turn(n, [])
-    order = orders(shape)
+    order = orders(shape, given)
     first = np.argmax(order == 0, axis=1)
     order = np.take_along_axis(order, (first[:, None] + np.arange(n)) % n, axis=1)
     channel = np.arange(len(order))
@@ -60,15 +61,17 @@ def broadcast(shape: Shape) -> Schedule:
     )
 
 
-def reduce(shape: Shape) -> Schedule:
+def reduce(shape: Shape, given: Orders = ()) -> Schedule:
     """Broadcast backwards: sums pass on towards position 0."""
-    forward = broadcast(shape)
+    forward = broadcast(shape, given)
     back = tuple(r.mirrored() for r in reversed(forward.rounds))
     return Schedule(forward.n, back, pipelined=True)
 
 
-def orders(shape: Shape) -> Ints:
+def orders(shape: Shape, given: Orders = ()) -> Ints:
     """Return the members in the order of each ring, int64[channels, n]."""
+    if given:
+        return np.asarray(given, dtype=np.int64)
     return uneven_rings(shape[1:]) if shape[0] == 0 else rings(prod(shape), shape[0])
 
 
@@ -137,11 +140,11 @@ def _shifts(nodes: int, local: int) -> Ints:
     return shift.astype(np.int64)
 
 
-def _ring(shape: Shape, passes: int) -> Schedule:
+def _ring(shape: Shape, passes: int, given: Orders) -> Schedule:
     n = members(shape)
     if n == 1:
         return in_turn(n, [])
-    order = orders(shape)
+    order = orders(shape, given)
     channel = np.repeat(np.arange(len(order)), n)
     # Channels run side by side, so the latency is that of one of them; a wave runs round the ring,
     # so it is the mean over the hops, not the longest of them.

@@ -74,36 +74,41 @@ def solve_many(
 ) -> Floats:
     """Return the rate of each transfer; flat arrays, for many of them.
 
+    Levels of rows never fall while others fill, so every row that is the lowest of all that its
+    transfers cross fills at once, wherever the lowest of all stands: rounds grow with the depth of
+    what waits for what, not with the number of levels.
+
     Parameters
     ----------
     transfer, row : int64[entries]
-        Which transfer loads which row; every transfer 0..max has an entry.
+        Which transfer loads which row, ordered by transfer; every transfer 0..max has an entry.
     demand : float64[entries]
         Bytes, positive.
     capacity : float64[rows]
     weight : float64[transfers], optional
         By default the largest demand of each transfer.
     """
-    count = int(transfer.max(initial=-1)) + 1
+    size = np.bincount(transfer)
     if weight is None:
-        weight = np.zeros(count)
-        np.maximum.at(weight, transfer, demand)
+        weight = np.maximum.reduceat(demand, np.cumsum(size) - size) if len(size) else demand
+    rates, active = np.zeros(len(size)), np.arange(len(size))
+    left, level = capacity.astype(np.float64), np.zeros(len(capacity))
     share = demand / weight[transfer]
-    rates, active = np.zeros(count), np.ones(count, dtype=bool)
-    left = capacity.astype(np.float64).copy()
-    while active.any():
-        slope = np.bincount(row, weights=share * active[transfer], minlength=len(left))
-        level = np.full(len(left), np.inf)
+    while len(active):
+        slope = np.bincount(row, share, len(left))
+        before = level.copy()
         np.divide(left, slope, out=level, where=slope > 0)
-        lowest = level.min()
-        full = level <= lowest * (1 + LEVEL_TOL)
-        frozen = np.zeros(count, dtype=bool)
-        frozen[transfer[full[row]]] = True
-        frozen &= active
-        rates[frozen] = lowest / weight[frozen]
-        active &= ~frozen
-        taken = np.bincount(row, weights=demand * (rates * frozen)[transfer], minlength=len(left))
-        left = np.maximum(left - taken, 0.0)
+        np.maximum(level, before, out=level)
+        mine = level[row]
+        lowest = np.minimum.reduceat(mine, np.cumsum(size) - size)
+        here = np.repeat(lowest, size)
+        waits = np.bincount(row, mine > here * (1 + LEVEL_TOL), len(left)) > 0
+        frozen = np.logical_or.reduceat(~waits[row], np.cumsum(size) - size)
+        rates[active[frozen]] = lowest[frozen] / weight[active[frozen]]
+        ends = np.repeat(frozen, size)
+        left -= np.bincount(row[ends], (share * here)[ends], len(left))
+        np.maximum(left, 0.0, out=left)
+        active, size, row, share = active[~frozen], size[~frozen], row[~ends], share[~ends]
     return rates
 
 
@@ -113,8 +118,9 @@ def certificate(
     rates: Sequence[float],
     tol: float = 1e-9,
     limit: Sequence[float] | None = None,
+    weight: Sequence[float] | None = None,
 ) -> bool:
-    """Say whether rates are max-min fair.
+    """Say whether rates are max-min fair; weights and limits as in `solve_few`.
 
     No row is asked for more than it has, and each transfer crosses a full row on which no other
     transfer's weighted rate is larger (the bottleneck property; it holds for the fair rates only),
@@ -128,7 +134,8 @@ def certificate(
             users.setdefault(row, []).append(o)
     if any(u > capacity[row] * (1 + tol) for row, u in used.items()):
         return False
-    pace = [rates[o] * max(b for _, b in demand) for o, demand in enumerate(demands)]
+    weight = weight or [max(b for _, b in demand) for demand in demands]
+    pace = [rate * w for rate, w in zip(rates, weight, strict=True)]
     for o, demand in enumerate(demands):
         if limit and rates[o] > limit[o] * (1 + tol):
             return False

@@ -30,7 +30,13 @@ class Block:
     def __init__(self, data: object, path: Path = ()) -> None:
         self.path = path
         if not isinstance(data, Mapping):
-            raise self.error("DS404", f"{show(data)} is not a mapping", value=data)
+            raise self.error(
+                "DS404",
+                f"{show(data)} is not a mapping",
+                value=data,
+                rule="keys with a value each belong here",
+                fix="write key: value, as the shipped files do",
+            )
         self._data: Mapping[object, object] = data
 
     def error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path as FilePath
@@ -97,12 +98,23 @@ def load_topology(
         data, positions, title = _read("topologies", source, path)
         block = Block(data)
     try:
-        return build(block, title, n_devices)
+        return _of_generation(build(block, title, n_devices))
     except DistsimError as error:
         if error.code == TOO_MANY:
             error.path = beside
             raise
         raise _placed(error, positions) from error.__cause__
+
+
+def _of_generation(topology: Topology) -> Topology:
+    """Tell the library of what generation the devices are, if they are shipped ones.
+
+    A device that is missing is an error where it is needed; a topology can do without.
+    """
+    if topology.device_name not in device_names():
+        return topology
+    generation = device(topology.device_name).architecture
+    return replace(topology, library=topology.library.on(generation))
 
 
 def topology_info(name: str | PathLike[str]) -> dict[str, str]:

@@ -20,6 +20,9 @@ class Device:
     Attributes
     ----------
     name, vendor : str
+    architecture : str
+        Generation of the chip (``hopper``), on which limits of communication libraries depend;
+        empty where none does.
     peak_flop_per_s : Mapping[str, float]
         Dense peak of matrix products by number format: a selection of `PEAKS`.
     memory_bytes : float
@@ -66,6 +69,7 @@ class Device:
     reserved_bytes: float
     status: str
     sources: Mapping[str, str]
+    architecture: str = ""
 
 
 #: Key in the file -> (field, dimension, whether zero is allowed, highest).
@@ -99,7 +103,7 @@ def read_device(block: Block, name: str) -> Device:
     HardwareError, ValueProblem
         For a key that is unknown or missing and a number out of its range.
     """
-    block.only("vendor", "status", "peak", "sm_count", *_NUMBERS)
+    block.only("vendor", "architecture", "status", "peak", "sm_count", *_NUMBERS)
     peak = block.block("peak")
     peak.only(*PEAKS)
     numbers = {key: _number(block, key) for key in ("sm_count", *_NUMBERS)}
@@ -114,6 +118,7 @@ def read_device(block: Block, name: str) -> Device:
     return Device(
         name=name,
         vendor=block.text("vendor"),
+        architecture=block.text("architecture", ""),
         peak_flop_per_s={k: entry.quantity("value", "flop_per_s") for k, entry in peaks.items()},
         sm_count=numbers["sm_count"].integer("value"),
         status=block.choice("status", STATUSES),

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, read_class, too_many
-from distsim.hardware.sizes import check_links, finish
+from distsim.hardware.sizes import check_links, cut_below_switches, finish
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, pack
 
 Words = npt.NDArray[np.uint64]
@@ -46,7 +46,8 @@ class TreeRouter:
     leaf_uplinks, pod_uplinks : int
         Links of a leaf, and of an aggregation switch, to the tier above: 1 where they are bundled.
     seed : int
-    bisection_bytes_per_s : float
+    bisection_bytes_per_s : float or None
+        None where no closed form is stated.
     """
 
     n_devices: int
@@ -56,7 +57,7 @@ class TreeRouter:
     leaf_uplinks: int
     pod_uplinks: int
     seed: int
-    bisection_bytes_per_s: float = 0.0
+    bisection_bytes_per_s: float | None = None
 
     @property
     def leaves(self) -> int:
@@ -118,6 +119,8 @@ class TreeRouter:
 
     def _ways(self, src: Ints, dst: Ints) -> tuple[Ints, Ints]:
         """Return which uplink of the leaf and which of the aggregation switch each pair takes."""
+        if self.leaf_uplinks == self.pod_uplinks == 1:
+            return np.zeros_like(src), np.zeros_like(src)
         state = np.full(len(src), self.seed, dtype=np.uint64)
         for end in (src, dst):
             state = _mixed(state, end.astype(np.uint64))
@@ -154,14 +157,15 @@ class TreeRouter:
         return (np.arange(n_devices) // per_unit).astype(np.int32)
 
     def counts(self) -> Mapping[str, int | float]:
-        """Return switches as far as links tell them apart, the diameter and the bisection."""
+        """Return switches as far as links tell them apart, diameter and, if stated, bisection."""
         spread = [self.leaves > 1, self.pods > 1]
         counts: dict[str, int | float] = {"leaves": self.leaves}
         if self.leaves_per_pod:
             counts |= {"pods": self.pods, "aggregations": self.pods * self.leaf_uplinks}
         counts |= {"cores" if self.leaves_per_pod else "spines": self.cores}
         counts["diameter_links"] = 2 * (1 + sum(spread)) if self.n_devices > 1 else 0
-        counts["bisection_bytes_per_s"] = self.bisection_bytes_per_s
+        if self.bisection_bytes_per_s is not None:
+            counts["bisection_bytes_per_s"] = self.bisection_bytes_per_s
         return counts
 
 
@@ -259,17 +263,32 @@ def _assemble(
     )
 
 
-def _bisection(router: TreeRouter, classes: Mapping[str, LinkClass]) -> float:
-    """Return bytes/s, one direction, between halves: of a node, of a leaf, or of leaves, pods."""
-    if router.n_devices <= router.devices_per_node > 1:
-        return router.n_devices // 2 * classes["nvlink"].bandwidth_bytes_per_s
-    cuts = [router.n_devices // 2 * classes["nic"].bandwidth_bytes_per_s]
-    if router.leaves > 1:
-        per_leaf = router.leaf_uplinks * classes["leaf"].bandwidth_bytes_per_s
-        cuts.append(router.leaves // 2 * per_leaf)
-    if router.pods > 1:
-        cuts.append(router.pods // 2 * router.cores * classes["pod"].bandwidth_bytes_per_s)
-    return min(cuts)
+def _bisection(router: TreeRouter, classes: Mapping[str, LinkClass]) -> float | None:
+    """Return bytes/s, one direction, between halves: of a node, of whole nodes, or of pods.
+
+    None where halves cannot consist of whole nodes or pods, where a node has devices on two
+    leaves, or where it is cheaper to cut through nodes.
+    """
+    nic = classes["nic"].bandwidth_bytes_per_s
+    per_node = router.devices_per_node
+    if per_node > 1:
+        inside = classes["nvlink"].bandwidth_bytes_per_s
+        if router.n_devices <= per_node:
+            return router.n_devices // 2 * inside
+        if router.devices_per_leaf % per_node or inside < nic:
+            return None
+    if router.n_devices % (2 * per_node):
+        return 0.0 if router.n_devices == 1 else None
+    per_leaf = router.leaf_uplinks * classes["leaf"].bandwidth_bytes_per_s
+    nodes, per_switch = router.n_devices // per_node, router.devices_per_leaf // per_node
+    if router.pods <= 1:
+        return cut_below_switches(nodes, per_switch, per_node * nic, per_leaf)
+    per_pod = router.leaves_per_pod * router.devices_per_leaf
+    if router.n_devices % (2 * per_pod):
+        return None
+    core = router.cores * classes["pod"].bandwidth_bytes_per_s
+    below = router.leaves_per_pod * min(router.devices_per_leaf * nic, per_leaf)
+    return router.pods // 2 * min(core, below)
 
 
 def _oversubscription(block: Block, three: bool) -> dict[str, float]:

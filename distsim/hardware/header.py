@@ -56,15 +56,23 @@ def read_class(block: Block, name: str, bandwidth_bytes_per_s: float | None = No
     )
 
 
-def too_many(name: str, n_devices: int, most: int, equation: str) -> HardwareError:
+class TooManyDevices(HardwareError):
+    """More devices than a topology has; `most` is how many it has."""
+
+    most = 0
+
+
+def too_many(name: str, n_devices: int, most: int, equation: str) -> TooManyDevices:
     """Return the error for more devices than a topology has.
 
     It has no path: the number of devices stands where the topology is asked for.
     """
-    return HardwareError(
+    error = TooManyDevices(
         TOO_MANY,
         f"{n_devices} devices do not fit {name}, which has {most}",
         value=n_devices,
         rule=f"devices <= {equation}",
         fix=f"ask for at most {most} devices, or for a larger topology",
     )
+    error.most = most
+    return error

@@ -15,21 +15,20 @@ with the best number of chunks (Hockney's model, optimised; Sanders, Speck and T
 2), and libraries adapt their chunks to the size. ``f`` is how many of the hops an algorithm
 pipelines so.
 
-A library chooses the algorithm and the protocol that take the least by this model, which is what
-NCCL's own tuning model does with numbers of its own.
+Which algorithm and protocol it takes is another question: a library decides by its tuner
+(`distsim.hardware.tuner`), and one without a tuner takes what is fastest by this model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from math import sqrt
+from typing import Any, TypeVar
 
-from distsim.errors import DistsimError
-from distsim.files import find, load_yaml, shipped_names
-from distsim.hardware.block import Block, offer
+from distsim.hardware.tuner import NO_LIMITS, Limits, Load, Rule, Tuner
 
+Key = TypeVar("Key")
 #: Key of the entry for algorithms that a library does not name.
 OTHER = "other"
 
@@ -44,6 +43,8 @@ class Wire:
         LL, LL128 or Simple for NCCL, in small letters.
     bandwidth : float
         Payload over bytes on the link, in (0, 1].
+    device_rate : Limits
+        The most that a device sends, bytes/s, where its instructions are the limit and not links.
     local_hop_s, network_hop_s : float
         What the software adds to the latency of a hop inside a node, and between nodes.
     """
@@ -52,6 +53,36 @@ class Wire:
     bandwidth: float
     local_hop_s: float
     network_hop_s: float
+    device_rate: Limits = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """How a message is dealt over channels (NCCL 2.27, src/enqueue.cc).
+
+    All channels are shared out evenly among the members of the group, in case everyone sends to
+    everyone. A message gets twice as many as long as the part of each is larger than a limit.
+
+    Attributes
+    ----------
+    channels : int
+        That there are.
+    part_bytes : float
+        The limit.
+    channel_rate : float
+        Bytes/s that one channel moves.
+    """
+
+    channels: int
+    part_bytes: float
+    channel_rate: float
+
+    def rate(self, members: int, size_bytes: float) -> float:
+        """Return the most bytes/s of a message to one member."""
+        used = max(1, self.channels // members)
+        while size_bytes / used > self.part_bytes and 2 * used <= self.channels:
+            used *= 2
+        return used * self.channel_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +97,24 @@ class Runner:
         Share of the latency that is paid again for chunks (f in the module's formula).
     bandwidth : float
         Share of the links' bandwidth that it reaches, in (0, 1].
+    device_rate : Limits
+        The most that a device sends, bytes/s.
+    turn : mapping of str to float
+        By generation of devices: share of one more step's bytes that the end of a turn costs. An
+        element of an array passes one step more inside the devices than on the links.
+    parts : Parts, optional
+        Where messages are dealt over channels.
+    cluster_startup : bool
+        Whether the start-up of the cluster's software is paid.
     """
 
     startup_s: Mapping[str, float]
     fill: float = 0.0
     bandwidth: float = 1.0
+    device_rate: Limits = NO_LIMITS
+    turn: Mapping[str, float] = field(default_factory=dict)
+    parts: Parts | None = None
+    cluster_startup: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +131,8 @@ class Priced:
         Its bytes, on links of its own.
     bandwidth : float
         Share of the links' bandwidth that it reaches.
+    estimate_s : float or None
+        What the library believes that it takes; None where it has no opinion.
     """
 
     wire: Wire
@@ -95,6 +141,7 @@ class Priced:
     fill_s: float
     fluid_s: float
     bandwidth: float
+    estimate_s: float | None = None
 
     @property
     def latency_s(self) -> float:
@@ -105,6 +152,22 @@ class Priced:
     def total_s(self) -> float:
         """Latency and bytes."""
         return self.latency_s + self.fluid_s
+
+
+def choose(options: Mapping[Key, Priced]) -> Key:
+    """Return which of several ways to run a collective a library takes.
+
+    The one that it believes to be fastest; the fastest one where it has no opinion on some. The
+    first by name among equals.
+    """
+    believes = all(priced.estimate_s is not None for priced in options.values())
+
+    def rank(key: Key) -> tuple[float, str]:
+        priced = options[key]
+        believed = priced.estimate_s if believes else None
+        return (priced.total_s if believed is None else believed, str(key))
+
+    return min(options, key=rank)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +183,14 @@ class Library:
         By algorithm; ``other`` stands for those that are not named.
     collectives : mapping of str to tuple of str
         Algorithms that it chooses from.
+    tuner : Tuner, optional
+        By which it chooses.
+    rules : tuple of Rule
+        Of a provider's tuner plugin, before anything else.
+    host : str
+        Vendor of the processors: some limits depend on it.
+    generation : str
+        Architecture of the devices, likewise.
     """
 
     name: str
@@ -129,47 +200,125 @@ class Library:
     runners: Mapping[str, Runner]
     collectives: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     startup_s: float = 0.0
+    tuner: Tuner | None = None
+    rules: tuple[Rule, ...] = ()
+    host: str = "intel"
+    generation: str = ""
+
+    def on(self, generation: str) -> Library:
+        """Return the library on devices of a generation."""
+        return replace(self, generation=generation)
+
+    def under(self, protocols: Collection[str]) -> Library:
+        """Return the library without other protocols.
+
+        An algorithm that knows none of them keeps its own, as NVLS keeps Simple in NCCL.
+        """
+        runners = {}
+        for name, runner in self.runners.items():
+            left = {p: s for p, s in runner.startup_s.items() if p in protocols}
+            runners[name] = replace(runner, startup_s=left or runner.startup_s)
+        return replace(self, runners=runners)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values: protocols, algorithms, and what it chooses from."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "source": self.source,
+            "tuner": self.tuner.source if self.tuner else "",
+            "collectives": dict(self.collectives),
+            "protocols": [
+                {
+                    "name": wire.name,
+                    "bandwidth": wire.bandwidth,
+                    "local_hop_s": wire.local_hop_s,
+                    "network_hop_s": wire.network_hop_s,
+                }
+                for wire in self.protocols
+            ],
+            "algorithms": [
+                {
+                    "name": name,
+                    "protocol": protocol,
+                    "startup_s": startup_s,
+                    "fill": runner.fill,
+                    "bandwidth": runner.bandwidth,
+                }
+                for name, runner in self.runners.items()
+                for protocol, startup_s in runner.startup_s.items()
+            ],
+        }
 
     def choices(self, collective: str) -> tuple[str, ...]:
         """Return the algorithms that it chooses from for a collective."""
         return self.collectives.get(collective, ())
 
-    def price(
-        self,
-        algorithm: str,
-        *,
-        wire_s: float,
-        local_hops: float,
-        network_hops: float,
-        fluid_s: float,
-    ) -> Priced:
-        """Return how it runs an algorithm, by the protocol that takes the least.
+    def price(self, collective: str, algorithm: str, load: Load, size_bytes: float) -> Priced:
+        """Return how it runs a collective by an algorithm, by the protocol that it chooses.
 
         Parameters
         ----------
-        algorithm : str
-        wire_s : float
-            Latency of the links on the way.
-        local_hops, network_hops : float
-            Hops inside a node and between nodes that count in the latency.
-        fluid_s : float
-            Time of the bytes on links of their own.
+        collective, algorithm : str
+        load : Load
+            Of the group by itself.
+        size_bytes : float
         """
         runner = self.runners.get(algorithm) or self.runners[OTHER]
-        best: Priced | None = None
-        for wire in self.protocols:
-            if wire.name not in runner.startup_s:
-                continue
-            bandwidth = wire.bandwidth * runner.bandwidth
-            hops_s = wire_s + local_hops * wire.local_hop_s + network_hops * wire.network_hop_s
-            busy_s = fluid_s / bandwidth
-            fill_s = 2.0 * sqrt(runner.fill * hops_s * busy_s)
-            start_s = runner.startup_s[wire.name] + self.startup_s
-            priced = Priced(wire, start_s, hops_s, fill_s, busy_s, bandwidth)
-            if best is None or priced.total_s < best.total_s:
-                best = priced
-        assert best is not None, "a runner has at least one protocol"
-        return best
+        options = {
+            wire.name: self._under(wire, runner, collective, algorithm, load, size_bytes)
+            for wire in self.protocols
+            if wire.name in runner.startup_s
+        }
+        return options[choose(options)]
+
+    def _under(
+        self,
+        wire: Wire,
+        runner: Runner,
+        collective: str,
+        algorithm: str,
+        load: Load,
+        size_bytes: float,
+    ) -> Priced:
+        """Return how it runs a collective under one protocol."""
+        fluid_s = size_bytes * load.busy_s_per_byte
+        device_rate = min(
+            limit.device_rate.of(load.nodes, self.generation, self.host) for limit in (wire, runner)
+        )
+        sent_s = size_bytes * load.sent / device_rate
+        bandwidth = wire.bandwidth * runner.bandwidth
+        busy_s = max(fluid_s / bandwidth, sent_s)
+        if runner.parts is not None:
+            sent_bytes = size_bytes * load.sent
+            busy_s = max(busy_s, sent_bytes / runner.parts.rate(load.members, sent_bytes))
+        if load.sent:
+            busy_s *= 1.0 + runner.turn.get(self.generation, 0.0) / (load.sent * load.members)
+        hops_s = (
+            load.wire_s
+            + load.local_hops * wire.local_hop_s
+            + load.network_hops * wire.network_hop_s
+        )
+        estimate_s = None
+        if self.tuner is not None and self.tuner.knows(algorithm, wire.name):
+            estimate_s = self.tuner.estimate_s(
+                collective, algorithm, wire.name, load, size_bytes, device_rate, self.generation
+            )
+            if self._laid_down(collective, algorithm, wire.name, size_bytes):
+                estimate_s = 0.0
+        return Priced(
+            wire,
+            runner.startup_s[wire.name] + self.startup_s * runner.cluster_startup,
+            hops_s,
+            2.0 * sqrt(runner.fill * hops_s * busy_s),
+            busy_s,
+            fluid_s / busy_s if busy_s > 0.0 else bandwidth,
+            estimate_s,
+        )
+
+    def _laid_down(self, collective: str, algorithm: str, protocol: str, size_bytes: float) -> bool:
+        rule = next((r for r in self.rules if r.applies(collective, size_bytes)), None)
+        return rule is not None and (rule.algorithm, rule.protocol) == (algorithm, protocol)
 
 
 #: Adds nothing: links and algorithms by themselves.
@@ -186,135 +335,3 @@ IDEAL = Library(
         "send": ("p2p",),
     },
 )
-
-
-def library_names() -> tuple[str, ...]:
-    """Return the names of the shipped libraries, sorted."""
-    return shipped_names("libraries")
-
-
-def read_library(block: Block, key: str = "library") -> Library:
-    """Return the library that stands at a key: a name, or a profile with some values changed.
-
-    ``{profile: nccl, startup: 10 us, algorithms: {all_reduce: [ring]}, protocols: [simple]}``
-    does what a cluster's start-up time, ``NCCL_ALGO`` and ``NCCL_PROTO`` do.
-
-    Raises
-    ------
-    HardwareError, FileError, ValueProblem
-        For a name that does not exist and values that cannot be.
-    """
-    if not block.has(key):
-        return library("nccl")
-    if isinstance(block.raw(key), str):
-        return library(block.text(key), path=(*block.path, key))
-    inside = block.block(key)
-    inside.only("profile", "startup", "algorithms", "protocols")
-    base = library(inside.text("profile", "nccl"), path=(*inside.path, "profile"))
-    if inside.has("startup"):
-        base = replace(base, startup_s=inside.quantity("startup", "s", zero=True))
-    if inside.has("algorithms"):
-        base = replace(base, collectives={**base.collectives, **_algorithms(inside)})
-    if inside.has("protocols"):
-        base = _only_protocols(base, inside)
-    return base
-
-
-def _algorithms(block: Block) -> dict[str, tuple[str, ...]]:
-    chosen = block.block("algorithms")
-    out = {}
-    for name in chosen.names():
-        found = chosen.texts(name)
-        if not found:
-            raise chosen.error(
-                "DS405", "no algorithm is left", key=name, rule="at least one", fix="name one"
-            )
-        out[name.replace("-", "_")] = tuple(word.replace("-", "_") for word in found)
-    return out
-
-
-def _only_protocols(base: Library, block: Block) -> Library:
-    known = [wire.name for wire in base.protocols]
-    wanted = block.texts("protocols")
-    for word in wanted:
-        if word not in known:
-            raise block.error(
-                "DS406",
-                f"protocol {word!r} is unknown",
-                key="protocols",
-                value=word,
-                rule=f"protocols of {base.name} are {', '.join(known)}",
-                fix=offer(word, known) or f"use one of {', '.join(known)}",
-            )
-    runners = {}
-    for name, runner in base.runners.items():
-        left = {p: s for p, s in runner.startup_s.items() if p in wanted}
-        # An algorithm that has only one protocol keeps it, as NVLS keeps Simple in NCCL.
-        runners[name] = replace(runner, startup_s=left or runner.startup_s)
-    return replace(base, runners=runners)
-
-
-@lru_cache(maxsize=32)
-def library(name: str, *, path: tuple[str | int, ...] = ()) -> Library:
-    """Return a library by name or file.
-
-    Raises
-    ------
-    FileError
-        DS101 for a name that does not exist.
-    HardwareError, ValueProblem
-        For a library that cannot be, with the line in its file.
-    """
-    if name == IDEAL.name:
-        return IDEAL
-    file = find("libraries", name, path=path)
-    data, positions = load_yaml(file)
-    try:
-        return _read(Block(data), file.stem)
-    except DistsimError as error:
-        place = positions.place(error.path)
-        raise (error.at(place) if place else error) from error.__cause__
-
-
-def _read(block: Block, name: str) -> Library:
-    block.only("description", "source", "protocols", "algorithms", "collectives")
-    protocols = block.block("protocols")
-    wires = tuple(_wire(protocols.block(key), key) for key in protocols.names())
-    algorithms = block.block("algorithms")
-    known = tuple(wire.name for wire in wires)
-    runners = {key: _runner(algorithms.block(key), known) for key in algorithms.names()}
-    if OTHER not in runners:
-        raise algorithms.error("DS403", f"{OTHER} is missing", key=OTHER, fix=f"add {OTHER}: ...")
-    collectives = block.block("collectives")
-    return Library(
-        name,
-        block.text("description"),
-        block.text("source"),
-        wires,
-        runners,
-        {key: tuple(collectives.texts(key)) for key in collectives.names()},
-    )
-
-
-def _wire(block: Block, name: str) -> Wire:
-    block.only("bandwidth", "local_hop", "network_hop")
-    return Wire(
-        name,
-        block.quantity("bandwidth", "1", high=1.0),
-        block.quantity("local_hop", "s", zero=True),
-        block.quantity("network_hop", "s", zero=True),
-    )
-
-
-def _runner(block: Block, known: tuple[str, ...]) -> Runner:
-    block.only("startup", "fill", "bandwidth")
-    startup = block.block("startup")
-    startup.only(*known)
-    times = {key: startup.quantity(key, "s", zero=True) for key in startup.names()}
-    if not times:
-        raise block.error("DS403", "startup names no protocol", key="startup", fix="name one")
-    return Runner(
-        times,
-        block.quantity("fill", "1", zero=True, default=0.0),
-        block.quantity("bandwidth", "1", high=1.0, default=1.0),
-    )

@@ -94,7 +94,11 @@ class PcieRouter:
         return f"gpu{index}"
 
     def counts(self) -> Mapping[str, int | float]:
-        """Return switches, sockets and, with all devices and one socket or two, the bisection."""
+        """Return switches, sockets and, with all devices, the diameter and the bisection.
+
+        The bisection is stated for two sockets, and for one with an even number of switches or
+        one: halves then consist of whole switches.
+        """
         counts: dict[str, int | float] = {"switches": self.switches, "sockets": self.sockets}
         if self.n_devices != self.full or self.full == 1:
             return counts
@@ -103,9 +107,9 @@ class PcieRouter:
         cuts = [self.n_devices // 2 * self.device_rate]
         if self.sockets == 2:
             cuts += [self.switches_per_socket * self.uplink_rate, self.socket_rate]
-        elif self.sockets == 1 and several and self.switches % 2 == 0:
+        elif several:
             cuts.append(self.switches // 2 * self.uplink_rate)
-        if self.sockets <= 2:
+        if self.sockets == 2 or (self.sockets == 1 and (not several or self.switches % 2 == 0)):
             counts["bisection_bytes_per_s"] = min(cuts)
         return counts
 

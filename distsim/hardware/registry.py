@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from distsim.hardware import (
+    cluster,
     cube_mesh,
     dragonfly,
     edges,
@@ -14,13 +17,14 @@ from distsim.hardware import (
     full,
     node,
     pcie,
+    rail_fat_tree,
     ring,
     superpod,
     switch,
     torus,
 )
 from distsim.hardware.block import Block, offer
-from distsim.hardware.library import read_library
+from distsim.hardware.libraries import read_library
 from distsim.hardware.topology import Indices, Topology
 from distsim.hardware.torus import TorusRouter
 
@@ -46,9 +50,11 @@ KINDS: Mapping[str, Callable[[Block, str, int], Topology]] = {
     "full": full.build,
     "torus": torus.build,
     "fat_tree": fat_tree.build,
+    "rail_fat_tree": rail_fat_tree.build,
     "dragonfly": dragonfly.build,
     "cube_mesh": cube_mesh.build,
     "pcie": pcie.build,
+    "cluster": cluster.build,
 }
 
 
@@ -68,7 +74,18 @@ def build(block: Block, name: str, n_devices: int) -> Topology:
         in_network=_in_network(block),
         unit_of=router.unit_of(topology.n_devices) if isinstance(router, InUnits) else None,
         dims=router.dims[::-1] if isinstance(router, TorusRouter) else (),
+        wrap=router.wrap[::-1] if isinstance(router, TorusRouter) else (),
+        wired=_wired(topology),
     )
+
+
+def _wired(topology: Topology) -> bool:
+    """Say whether the first device has a link of its own to another on its node."""
+    if isinstance(topology.router, TorusRouter):
+        return False
+    mates = np.flatnonzero(topology.node_of == topology.node_of[0])[1:]
+    hops = np.diff(topology.routes(np.zeros(len(mates)), mates).ptr)
+    return bool((hops == 1).any())
 
 
 def _in_network(block: Block) -> tuple[str, ...]:

@@ -22,4 +22,4 @@ def build(block: Block, name: str, n_devices: int) -> Topology:
     n_devices : int
     """
     devices_per_node = read_growing(block, name, n_devices)
-    return torus(block, name, n_devices, (n_devices,), devices_per_node)
+    return torus(block, name, n_devices, (n_devices,), (True,), devices_per_node)

@@ -128,3 +128,32 @@ def stretches(length: Ints) -> tuple[Ints, Ints]:
     """Return, for runs of given lengths laid end to end, the run of each place and its offset."""
     run = np.repeat(np.arange(len(length)), length)
     return run, np.arange(len(run)) - np.repeat(np.cumsum(length) - length, length)
+
+
+def cut_below_switches(members: int, per_switch: int, each: float, uplink: float) -> float:
+    """Return the least cut between halves of members that hang on switches below one top.
+
+    With x of its members in the half that sends, y in the other, and the top there too, a switch
+    carries ``x * each`` if it is on the side of the top, and ``uplink + y * each`` if not. The
+    smaller of the two is concave in x, so a least cut divides the members of one full switch at
+    most, and those of the last one, which may have fewer.
+
+    Parameters
+    ----------
+    members : int
+        An even number.
+    per_switch : int
+        Members of a full switch; they fill in order.
+    each, uplink : float
+        Bandwidth in bytes/s, one direction, of a member and of all uplinks of a switch.
+    """
+    full, last = divmod(members, per_switch)
+    least = float("inf")
+    for rest in range(last + 1):
+        whole, split = divmod(members // 2 - rest, per_switch)
+        if whole < 0 or whole + (split > 0) > full:
+            continue
+        counts = ((whole, per_switch, 0), (1, split, per_switch - split), (1, rest, last - rest))
+        carried = sum(n * min(x * each, uplink + y * each) for n, x, y in counts)
+        least = min(least, carried)
+    return least

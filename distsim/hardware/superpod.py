@@ -16,6 +16,7 @@ import numpy as np
 
 from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, read_class, read_header, too_many
+from distsim.hardware.sizes import cut_below_switches
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, assemble, pack
 
 _CLASSES = ("nvlink", "pcie", "rail", "spine")
@@ -32,14 +33,15 @@ class RailRouter:
     Attributes
     ----------
     n_devices, devices_per_node, nics_per_node, nodes_per_unit : int
-    bisection_bytes_per_s : float
+    bisection_bytes_per_s : float or None
+        None where no closed form is stated.
     """
 
     n_devices: int
     devices_per_node: int
     nics_per_node: int
     nodes_per_unit: int
-    bisection_bytes_per_s: float = 0.0
+    bisection_bytes_per_s: float | None = None
 
     @property
     def nodes(self) -> int:
@@ -115,14 +117,16 @@ class RailRouter:
         return (np.arange(n_devices) // per_unit).astype(np.int32)
 
     def counts(self) -> Mapping[str, int | float]:
-        """Return units, leaves, adapters and the bisection."""
-        return {
+        """Return units, leaves, adapters and, where a closed form exists, the bisection."""
+        counts: dict[str, int | float] = {
             "units": self.units,
             "nodes_per_unit": self.nodes_per_unit,
             "nics_per_node": self.nics_per_node,
             "leaves": self.units * self.nics_per_node,
-            "bisection_bytes_per_s": self.bisection_bytes_per_s,
         }
+        if self.bisection_bytes_per_s is not None:
+            counts["bisection_bytes_per_s"] = self.bisection_bytes_per_s
+        return counts
 
 
 def build(block: Block, name: str, n_devices: int) -> Topology:
@@ -156,7 +160,7 @@ def build(block: Block, name: str, n_devices: int) -> Topology:
         devices_per_node=router.devices_per_node,
         classes=[nvlink, pcie, rail, spine],
         link_class=np.repeat([0, 0, 1, 1, 2, 2, 3, 3], router.block_sizes()),
-        router=replace(router, bisection_bytes_per_s=_bisection(router, nvlink, rail, spine)),
+        router=replace(router, bisection_bytes_per_s=_bisection(router, nvlink, pcie, rail, spine)),
     )
 
 
@@ -182,12 +186,21 @@ def _router(block: Block, name: str, n_devices: int) -> RailRouter:
     return RailRouter(n_devices, per_node, nics, per_unit)
 
 
-def _bisection(router: RailRouter, nvlink: LinkClass, rail: LinkClass, spine: LinkClass) -> float:
-    """Return bytes/s, one direction, between halves: of a node, of a unit, or of all units."""
+def _bisection(
+    router: RailRouter, nvlink: LinkClass, pcie: LinkClass, rail: LinkClass, spine: LinkClass
+) -> float | None:
+    """Return bytes/s, one direction, between halves: of a node, or of whole nodes.
+
+    None where halves cannot consist of whole nodes, or it is cheaper to cut through nodes.
+    """
     if router.nodes == 1:
         return router.n_devices // 2 * nvlink.bandwidth_bytes_per_s
-    adapters = router.nodes // 2 * router.nics_per_node * rail.bandwidth_bytes_per_s
-    if router.units == 1:
-        return adapters
-    leaves = router.units // 2 * router.nics_per_node
-    return min(adapters, leaves * spine.bandwidth_bytes_per_s)
+    whole = router.n_devices % (2 * router.devices_per_node) == 0
+    per_nic = router.devices_per_node // router.nics_per_node
+    adapter = min(rail.bandwidth_bytes_per_s, per_nic * pcie.bandwidth_bytes_per_s)
+    if not whole or per_nic * nvlink.bandwidth_bytes_per_s < adapter:
+        return None
+    cut = cut_below_switches(
+        router.nodes, router.nodes_per_unit, adapter, spine.bandwidth_bytes_per_s
+    )
+    return router.nics_per_node * cut

@@ -115,6 +115,10 @@ class Topology:
         What joins nodes below the top: a scalable unit, a pod, a group of a dragonfly.
     dims : tuple of int
         Of a torus, the one that varies fastest first.
+    wrap : tuple of bool
+        Of a torus, whether each dimension closes in on itself.
+    wired : bool
+        Whether devices of a node have links to each other, without a switch between them.
     in_network : tuple of str
         What its switches can do with the bytes: ``nvls`` (NVSwitch reduces and multicasts),
         ``sharp`` (the switches of the network reduce).
@@ -137,7 +141,9 @@ class Topology:
     library: Library = field(repr=False, default=IDEAL)
     unit_of: Indices | None = field(repr=False, default=None)
     dims: tuple[int, ...] = ()
+    wrap: tuple[bool, ...] = ()
     in_network: tuple[str, ...] = ()
+    wired: bool = False
 
     @property
     def n_links(self) -> int:
@@ -212,10 +218,13 @@ class Topology:
         dict
             ``name, kind, description, source, device, devices, devices_per_node, nodes, links``,
             the counts of its kind (for structured kinds ``bisection_bytes_per_s``, one direction
-            between two halves of the devices, at the stated bandwidth), and ``link_classes``: a
-            list of ``name, links, bandwidth_bytes_per_s, efficiency, capacity_bytes_per_s,
-            latency_s, source``.
+            between two halves of the devices, at the stated bandwidth, and then
+            ``oversubscription``, as `bisection.Bisection` has it), ``diameter_links`` and
+            ``diameter_s`` of the routes, and ``link_classes``: a list of ``name, links,
+            bandwidth_bytes_per_s, efficiency, capacity_bytes_per_s, latency_s, source``.
         """
+        from distsim.hardware.bisection import distances
+
         number = np.bincount(self.link_class, minlength=len(self.classes))
         return {
             "name": self.name,
@@ -228,6 +237,7 @@ class Topology:
             "nodes": int(self.node_of.max()) + 1,
             "links": self.n_links,
             **self.router.counts(),
+            **distances(self),
             "link_classes": [
                 {
                     "name": c.name,

@@ -72,7 +72,8 @@ def breakdown(program: Program, run: Run) -> tuple[Breakdown, list[dict[str, flo
     parts["compute_s"] += np.bincount(own, weights=kernels * ~updating, minlength=classes)
     parts["optimizer_s"] += np.bincount(own, weights=kernels * updating, minlength=classes)
     parts["data_s"] += _after_update(program, run)
-    parts["bubble_s"] = step_s - np.sum(list(parts.values()), axis=0)
+    # What is left; a full step leaves a rounding error of either sign.
+    parts["bubble_s"] = np.maximum(step_s - np.sum(list(parts.values()), axis=0), 0.0)
     each = [{k: float(v[c]) for k, v in parts.items()} for c in range(classes)]
     weight = program.network.fold.count / program.network.fold.count.sum()
     return Breakdown(**{k: float(v @ weight) for k, v in parts.items()}), each

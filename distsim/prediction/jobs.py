@@ -63,7 +63,13 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True)
 class JobsPrediction:
-    """All jobs, and what the links carry while they all run."""
+    """All jobs, and what the links carry while they all run.
+
+    Attributes
+    ----------
+    links : Usage
+        Over a step of the job whose steps are longest.
+    """
 
     scenario: str
     topology: str
@@ -123,7 +129,7 @@ def predict_jobs(name: str, jobs: Sequence[JobCase], *, fold: bool = True) -> Jo
     )
     run = event.evaluate(joint.graph)
     ends = [_last_end(joint, run, index) for index in range(len(jobs))]
-    results, moved = [], np.zeros(topology.n_links)
+    results, bytes_per_s = [], np.zeros(topology.n_links)
     for index, (job, single) in enumerate(zip(jobs, alone, strict=True)):
         spans = [_span(joint, run, index, copy) for copy in range(copies[index])]
         counted = [s for s in spans if s[0] < min(ends)] or spans[:1]
@@ -135,13 +141,14 @@ def predict_jobs(name: str, jobs: Sequence[JobCase], *, fold: bool = True) -> Jo
                 job.name, job.placement, job.nodes, shown, step_s, single.step_s, len(counted)
             )
         )
-        moved += link_bytes(program) / step_s
+        bytes_per_s += link_bytes(program) / step_s
+    longest_s = max(job.step_s for job in results)
     return JobsPrediction(
         name,
         topology.name,
         topology.n_devices,
         tuple(results),
-        usage_of(topology, moved, 1.0),
+        usage_of(topology, bytes_per_s * longest_s, longest_s),
         run.n_events,
     )
 

@@ -1,16 +1,20 @@
 """A collective at the detail of its steps: every message of its algorithm as a flow on links.
 
-The fluid of a collective is its schedule in lock step. Message by message, members go on as soon
-as they can. Where all links and hops are alike both are the same. Elsewhere a round that is not
-pipelined lasts, in lock step, as long as its slowest message, and members that wait for nobody
-slow are ahead of that: so the steps take at most the fluid, and at least the time of the busiest
-link. A ring is the exception on the latency side: its fluid counts the mean latency of its hops,
-which a wave that runs round it reaches only in the long run, so that steps may exceed it by the
-spread of the hops, at most once round the ring. A pipelined schedule of R rounds in C chunks takes
-at most (1 + (R - 1) / C) times the fluid, and the hops of C chunks instead of one.
+The fluid of a collective is its schedule in lock step, with the latency of its hops before its
+bytes. Message by message, members go on as soon as they can, channels do not wait for each other,
+and a hop carries the next message while the one before is still on its way. Where all links and
+hops are alike both are the same. Elsewhere latency hides behind bytes and early members wait for
+nobody, so the steps take at least the time of the busiest link, and at most
+
+* for rounds one after another, the bytes of the fluid and the longest hop of each round; for a
+  ring, the fluid and its longest hop once, as a wave runs round it and meets every hop in turn;
+* for a pipelined schedule of R rounds in C chunks, (1 + (R - 1) / C) times the bytes of the fluid,
+  and the longest hop of each round.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -42,34 +46,38 @@ def steps_run(
     Raises
     ------
     ValueError
-        For more messages than memory holds.
+        For more messages than can be simulated.
     """
     chunks = CHUNKS if schedule.pipelined else 1
     wire_bytes = size_bytes / priced.bandwidth / chunks
+    channels = 1 + max((int(r.channel.max(initial=0)) for r in schedule.rounds), default=0)
     rounds = [
-        _messages(r, schedule.n, devices, topology, wire_bytes, priced, chunks)
+        _messages(r, schedule.n, channels, devices, topology, wire_bytes, priced, chunks)
         for r in schedule.rounds
     ]
-    return run_steps(rounds, schedule.n * chunks, topology.capacity_bytes_per_s)
+    lanes = chunks * channels
+    run = run_steps(rounds, schedule.n * lanes, topology.capacity_bytes_per_s)
+    return replace(run, sent_bytes=run.sent_bytes.reshape(lanes, schedule.n).sum(axis=0))
 
 
 def _messages(
     of: Round,
     n: int,
+    channels: int,
     devices: Ints,
     topology: Topology,
     wire_bytes: float,
     priced: Priced,
     chunks: int,
 ) -> Messages:
-    """Return the messages of a round, for every chunk a copy over members of its own."""
+    """Return the messages of a round; every channel and chunk is a lane with its own members."""
     source, target = devices[of.src], devices[of.dst]
     routes = topology.routes(source, target)
     outside = topology.node_of[source] != topology.node_of[target]
     hop_s = np.where(outside, priced.wire.network_hop_s, priced.wire.local_hop_s)
     latency = routes.latency_s(topology) + hop_s
     count = len(of.src)
-    lane = np.repeat(np.arange(chunks), count)
+    lane = np.repeat(np.arange(chunks), count) * channels + np.tile(of.channel, chunks)
     hops = np.diff(routes.ptr)
     previous = np.arange(chunks * count) - count
     return Messages(

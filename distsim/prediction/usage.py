@@ -58,13 +58,15 @@ class Usage:
 def link_bytes(program: Program) -> Floats:
     """Return the bytes on each directed link in one step, shape (links,).
 
-    Bytes on the wire: what a protocol adds to the payload counts.
+    Bytes of tensors: the flags of a protocol, and what it leaves of the bandwidth, do not count.
     """
     network = program.network
     moved = {name: np.zeros(len(t.latency_s)) for name, t in network.fold.tables.items()}
-    for kind, times in [*_transfers(program), *_inside_segments(program)]:
+    runs = [*_transfers(program), *_inside_segments(program)]
+    payload = network.payload_bytes()
+    for kind, times in runs:
         if kind.family in moved:
-            moved[kind.family][kind.kind] += times * kind.wire_bytes
+            moved[kind.family][kind.kind] += times * payload[kind]
     out = np.zeros(network.topology.n_links)
     for name, traffic in network.routed.items():
         per_group = moved[name][network.fold.tables[name].type_of_group]

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.collectives.algorithms import ALGORITHMS
-from distsim.hardware.library import Priced
+from distsim.errors import HardwareError
+from distsim.hardware.library import Priced, choose
 from distsim.hardware.topology import Topology
 from distsim.parallel.mesh import Mesh
 from distsim.program.fold import Fold, TypeTable, fold
@@ -160,11 +161,17 @@ class Network:
         """
         key = (axis, self.type_of(axis, group), collective, size_bytes)
         if key not in self._best:
-            self._best[key] = min(
-                self._options(axis, group, collective, size_bytes),
-                key=lambda option: (option[1].total_s, option[0].family),
-            )
+            found = list(self._options(axis, group, collective, size_bytes))
+            chosen = choose({kind.family: priced for kind, priced in found})
+            self._best[key] = next(option for option in found if option[0].family == chosen)
         return self._best[key]
+
+    def payload_bytes(self) -> dict[TransferType, float]:
+        """Return what each type that was priced carries, by its pattern and size alone.
+
+        Its bytes on the wire are more, for they stand for time that a protocol or a device costs.
+        """
+        return {kind: kind.wire_bytes * p.bandwidth for kind, p in self._best.values()}
 
     def _options(
         self, axis: str, group: int, collective: str, size_bytes: float
@@ -175,7 +182,7 @@ class Network:
                 continue
             table = self.fold.tables[name]
             kind = int(table.type_of_group[group])
-            priced = table.priced(kind, size_bytes, times, self.topology.library)
+            priced = table.priced(kind, collective, size_bytes, times, self.topology.library)
             wire_bytes = size_bytes * times / priced.bandwidth
             yield TransferType(name, kind, wire_bytes, priced.latency_s), priced
 
@@ -275,11 +282,7 @@ def build_network(
     """Compile every family that is used onto the links and fold."""
     families: dict[str, Traffic] = {}
     for groups in all_groups:
-        for algorithm, base in _chosen(groups, device_of, topology):
-            name = f"{groups.name}/{algorithm}/{base}"
-            families[name] = compile_traffic(
-                name, groups.ranks, groups.role, base, algorithm, device_of, topology
-            )
+        families |= _families(groups, device_of, topology)
     routed = dict(families)
     if families:
         dropped = never_binding(families.values(), topology.capacity_bytes_per_s)
@@ -290,35 +293,68 @@ def build_network(
     return Network({g.name: g for g in all_groups}, folded, families, routed, topology)
 
 
-def _chosen(groups: Groups, device_of: Ints, topology: Topology) -> list[tuple[str, str]]:
+def _families(groups: Groups, device_of: Ints, topology: Topology) -> dict[str, Traffic]:
+    """Compile the algorithms that are used; one that cannot run on some group is not offered."""
+    impossible: set[str] = set()
+    while True:
+        found = {}
+        for algorithm, base in _chosen(groups, device_of, topology, impossible):
+            name = f"{groups.name}/{algorithm}/{base}"
+            try:
+                found[name] = compile_traffic(
+                    name, groups.ranks, groups.role, base, algorithm, device_of, topology
+                )
+            except ValueError:
+                impossible.add(algorithm)
+                break
+        else:
+            return found
+
+
+def _nobody(groups: Groups, collective: str, topology: Topology) -> HardwareError:
+    allowed = ", ".join(topology.library.choices(collective)) or "none"
+    return HardwareError(
+        "DS429",
+        f"no algorithm is left for {collective} over {groups.ranks.shape[1]} ranks ({groups.name})",
+        path=("cluster", "library"),
+        value=allowed,
+        rule=f"{topology.library.name} chooses from {allowed}, and one must run on these ranks",
+        fix="add ring to algorithms of the library",
+    )
+
+
+def _chosen(
+    groups: Groups, device_of: Ints, topology: Topology, impossible: set[str]
+) -> list[tuple[str, str]]:
     """Return the (algorithm, base pattern) that win for some size, tried on the first group.
 
-    Only those are folded: an algorithm that nobody runs must not tell ranks apart.
+    Only those are folded: an algorithm that nobody runs must not tell ranks apart. Algorithms that
+    the first group cannot run are added to `impossible`.
     """
     chosen: dict[tuple[str, str], None] = {}
     for collective, sizes in groups.sizes_bytes.items():
-        offered = options(collective, topology)
+        offered = [o for o in options(collective, topology) if o[0] not in impossible]
+        if not offered:
+            raise _nobody(groups, collective, topology)
         if len(offered) == 1 or groups.ranks.shape[1] <= 2:
             chosen[offered[0][:2]] = None
             continue
-        tried = [
-            compile_traffic(
-                "",
-                groups.ranks[:1],
-                groups.role[:1],
-                base,
-                algorithm,
-                device_of,
-                topology,
-            )
-            for algorithm, base, _ in offered
-        ]
+        tried = {}
+        for algorithm, base, times in offered:
+            try:
+                tried[algorithm, base, times] = compile_traffic(
+                    "", groups.ranks[:1], groups.role[:1], base, algorithm, device_of, topology
+                )
+            except ValueError:
+                impossible.add(algorithm)
+        if not tried:
+            raise _nobody(groups, collective, topology)
         for size in sizes:
-            taken = [
-                traffic.priced(size, topology, times).total_s
-                for (_, _, times), traffic in zip(offered, tried, strict=True)
-            ]
-            chosen[offered[taken.index(min(taken))][:2]] = None
+            priced = {
+                (algorithm, base): traffic.priced(collective, size, topology, times)
+                for (algorithm, base, times), traffic in tried.items()
+            }
+            chosen[choose(priced)] = None
     return list(chosen)
 
 

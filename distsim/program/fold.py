@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.hardware.library import Library, Priced
+from distsim.hardware.tuner import Load
 from distsim.program.traffic import Traffic
 
 Hash = npt.NDArray[np.uint64]
@@ -36,8 +37,8 @@ class TypeTable:
     algorithm : str
     type_of_group : int64[groups]
     latency_s : float64[types]
-    hops : float64[types, 2]
-        Hops that count in the latency: inside a node, between nodes.
+    loads : tuple of Load
+        Of one group of each type, as if it were alone.
     ptr, row, fraction : CSR by type
         Bytes on each row as a fraction of the collective's size, siblings summed.
     example : int64[types]
@@ -45,8 +46,6 @@ class TypeTable:
     weight : float64[types]
         The largest fraction that one group puts on a link by itself: its weight in max-min
         fairness, in which siblings compete as themselves.
-    own_s_per_byte : float64[types]
-        Time that one group takes by itself, without its siblings, for each byte.
     serial_s_per_byte : float64[types]
         As in `Traffic`.
     """
@@ -54,24 +53,20 @@ class TypeTable:
     algorithm: str
     type_of_group: Ints
     latency_s: Floats
-    hops: Floats
+    loads: tuple[Load, ...]
     ptr: Ints
     row: Ints
     fraction: Floats
     example: Ints
     weight: Floats
-    own_s_per_byte: Floats
     serial_s_per_byte: Floats
 
-    def priced(self, kind: int, size_bytes: float, times: float, library: Library) -> Priced:
+    def priced(
+        self, kind: int, collective: str, size_bytes: float, times: float, library: Library
+    ) -> Priced:
         """Return how the library runs one transfer: as if it were alone, for it knows no others."""
-        return library.price(
-            self.algorithm,
-            wire_s=times * float(self.latency_s[kind]),
-            local_hops=times * float(self.hops[kind, 0]),
-            network_hops=times * float(self.hops[kind, 1]),
-            fluid_s=times * size_bytes * float(self.own_s_per_byte[kind]),
-        )
+        load = self.loads[kind].times(times)
+        return library.price(collective, self.algorithm, load, size_bytes)
 
     def shared_s(self, kind: int, wire_bytes: float, capacity: Floats) -> float:
         """Return the time of the bytes of one transfer that shares its rows with its siblings."""
@@ -127,7 +122,7 @@ def _refine(
     rank = _mix(roles.astype(np.uint64))
     group = [
         _mix(
-            _bits(f.latency_s) + _bits(f.serial_s_per_byte)
+            _bits(f.latency_s) + _bits(f.serial_s_per_byte) + _mix(f.nodes.astype(np.uint64))
             ^ _mix(_bits(f.hops[:, 1]) ^ _mix(f.role.astype(np.uint64)) + np.uint64(index))
         )
         for index, f in enumerate(families)
@@ -211,16 +206,18 @@ def fold(roles: Ints, families: list[Traffic], capacity: Floats, *, enabled: boo
     for index, (family, (type_of, first)) in enumerate(zip(families, group_parts, strict=True)):
         bounds = np.searchsorted(kind, np.arange(offset[index], offset[index + 1] + 1))
         span = slice(int(bounds[0]), int(bounds[-1]))
+        weight, own_s = _alone(family, first, capacity)
+        loads = zip(first.tolist(), own_s.tolist(), strict=True)
         tables[family.name] = TypeTable(
             family.algorithm,
             type_of,
             family.latency_s[first],
-            family.hops[first],
+            tuple(family.load(group, busy) for group, busy in loads),
             bounds - bounds[0],
             row[span],
             total[span],
             first,
-            *_alone(family, first, capacity),
+            weight,
             family.serial_s_per_byte[first],
         )
     return Fold(class_of, example, count, tables, capacity[row_link], row_link)

@@ -9,9 +9,12 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
-from distsim.collectives.algorithms import Pattern, Shape, pattern
+from distsim.collectives.algorithms import ORDERED, Orders, Pattern, Shape, pattern
 from distsim.hardware.library import Priced
 from distsim.hardware.topology import Topology
+from distsim.hardware.tuner import Load
+from distsim.hardware.wiring import ring_orders
+from distsim.program.routed import Routed, route_flows, slowest
 from distsim.units import REL_TOL
 
 Ints = npt.NDArray[np.int64]
@@ -32,7 +35,8 @@ class Traffic:
     ordered : bool
         Whether a member's position matters (sender and receiver).
     entry_group, entry_link, entry_fraction : arrays[entries]
-        Bytes on a link as a fraction of the collective's size; entries of one group and link add.
+        Bytes on a link as a fraction of the collective's size, group by group; entries of one
+        group and link add.
     before, after : int64[entries]
         Links before and after this one on the flow's route (-1: none).
     latency_s : float64[groups]
@@ -41,6 +45,13 @@ class Traffic:
         Hops that count in the latency: inside a node, between nodes.
     serial_s_per_byte : float64[groups]
         Time that the phases of a group take one after another, for each byte; 0 for one phase.
+    nodes, channels : int64[groups]
+        Over which a group is spread; that its algorithm runs.
+    sent : float64[groups]
+        Bytes that the busiest member of a group sends, over the collective's size.
+    bus_bytes_per_s : float64[groups, 2]
+        Stated bandwidth by which bytes leave a member for others on its node, and by which they
+        leave the members of a node for other nodes; infinite where none do.
     """
 
     name: str
@@ -56,27 +67,48 @@ class Traffic:
     latency_s: Floats
     hops: Floats
     serial_s_per_byte: Floats
+    nodes: Ints
+    channels: Ints
+    sent: Floats
+    bus_bytes_per_s: Floats
 
-    def priced(self, size_bytes: float, topology: Topology, times: float = 1.0) -> Priced:
+    def load(self, group: int, busy_s_per_byte: float) -> Load:
+        """Return what a group asks for, with the time of its bytes on links of their own."""
+        return Load(
+            self.ranks.shape[1],
+            int(self.nodes[group]),
+            int(self.channels[group]),
+            float(self.sent[group]),
+            float(self.latency_s[group]),
+            float(self.hops[group, 0]),
+            float(self.hops[group, 1]),
+            busy_s_per_byte,
+            float(self.bus_bytes_per_s[group, 0]),
+            float(self.bus_bytes_per_s[group, 1]),
+        )
+
+    def alone(self, topology: Topology) -> Load:
+        """Return what the first group asks for by itself."""
+        mine = slice(0, int(np.searchsorted(self.entry_group, 1)))
+        link, carried = self.entry_link[mine], self.entry_fraction[mine]
+        first = np.zeros(1, dtype=np.int64)
+        busy = slowest(first, link, carried, 1, topology.capacity_bytes_per_s)
+        return self.load(0, max(float(busy[0]), float(self.serial_s_per_byte[0])))
+
+    def priced(
+        self, collective: str, size_bytes: float, topology: Topology, times: float = 1.0
+    ) -> Priced:
         """Return what the first group takes by itself, as the topology's library runs it.
 
         Parameters
         ----------
+        collective : str
+            What it is for; the pattern of a ring all-reduce is an all-gather run twice.
         times : float
             How often the pattern is run.
         """
-        mine = self.entry_group == 0
-        link, inverse = np.unique(self.entry_link[mine], return_inverse=True)
-        load = np.bincount(inverse.reshape(-1), weights=self.entry_fraction[mine])
-        busy = (load / topology.capacity_bytes_per_s[link]).max(initial=0.0)
-        busy = max(float(busy), float(self.serial_s_per_byte[0]))
-        return topology.library.price(
-            self.algorithm,
-            wire_s=times * float(self.latency_s[0]),
-            local_hops=times * float(self.hops[0, 0]),
-            network_hops=times * float(self.hops[0, 1]),
-            fluid_s=times * size_bytes * busy,
-        )
+        load = self.alone(topology).times(times)
+        return topology.library.price(collective, self.algorithm, load, size_bytes)
 
     def without(self, dropped: npt.NDArray[np.bool_]) -> Traffic:
         """Return the traffic without the entries on dropped links."""
@@ -138,12 +170,15 @@ def _covered(links: list[Ints], others: list[Ints], capacity: Floats) -> npt.NDA
 
 def shapes(
     groups: Ints, device_of: Ints, topology: Topology, algorithm: str
-) -> list[tuple[Shape, Ints]]:
-    """Return the shapes of groups, each with the groups that have it.
+) -> list[tuple[Shape, Orders, Ints]]:
+    """Return the shapes of groups, the order of their rings, and the groups that have both.
+
+    Orders are empty where the shape lays them down: only members that are wired to each other have
+    rings of their own.
 
     The levels of a group are its nodes and, where there are several, the units that join nodes. A
     unit over which the group is not spread evenly is left out. An algorithm for tori takes the
-    dimensions of the torus.
+    dimensions of the torus, those that do not close in on themselves as negative lengths.
 
     Raises
     ------
@@ -155,7 +190,9 @@ def shapes(
         if prod(topology.dims) != n or len(groups) > 1:
             dims = " * ".join(map(str, topology.dims)) or "no torus"
             raise ValueError(f"torus needs all devices of a torus, and {n} members are not {dims}")
-        return [(topology.dims, np.zeros(1, dtype=np.int64))]
+        closed = zip(topology.dims, topology.wrap, strict=True)
+        grid = tuple(length if wrap or length < 3 else -length for length, wrap in closed)
+        return [(grid, (), np.zeros(1, dtype=np.int64))]
     devices = device_of[groups]
     nodes = topology.node_of[devices]
     local = _even(nodes)
@@ -163,13 +200,15 @@ def shapes(
     if topology.unit_of is not None:
         unit = _even(topology.unit_of[devices])
         unit = np.where((unit % local == 0) & (unit > local), unit, n)
-    found: dict[Shape, list[int]] = {}
+    found: dict[tuple[Shape, Orders], list[int]] = {}
+    follows = topology.wired and algorithm in ORDERED
     for group, (a, b) in enumerate(zip(local.tolist(), unit.tolist(), strict=True)):
         shape: Shape = (a, b // a, n // b) if b < n else (a, n // a) if a < n else (n,)
         if a == 1 and n > 1:
             shape = _uneven(nodes[group]) or shape
-        found.setdefault(shape, []).append(group)
-    return [(shape, np.asarray(mine, dtype=np.int64)) for shape, mine in found.items()]
+        orders = ring_orders(topology, devices[group].astype(np.int64), a) if follows else ()
+        found.setdefault((shape, orders), []).append(group)
+    return [(*key, np.asarray(mine, dtype=np.int64)) for key, mine in found.items()]
 
 
 def _uneven(nodes: npt.NDArray[np.int32]) -> Shape | None:
@@ -212,90 +251,69 @@ def compile_traffic(
         For a group that the algorithm cannot run on.
     """
     parts = []
-    for shape, chosen in shapes(groups, device_of, topology, algorithm):
-        flows = pattern(collective, algorithm, shape)
-        parts.append((chosen, _routed(flows, device_of[groups[chosen]], topology)))
+    for shape, orders, chosen in shapes(groups, device_of, topology, algorithm):
+        flows = pattern(collective, algorithm, shape, orders)
+        parts.append((chosen, route_flows(flows, device_of[groups[chosen]], topology)))
+    return _joined(name, algorithm, groups, role, collective == "send", parts)
+
+
+def route_pattern(
+    name: str,
+    algorithm: str,
+    groups: Ints,
+    role: Ints,
+    flows: Pattern,
+    device_of: Ints,
+    topology: Topology,
+) -> Traffic:
+    """Route flows that every group runs and that are no function of its shape.
+
+    Parameters
+    ----------
+    groups : int64[groups, n]
+        Ranks of each group; the flows name their positions.
+    role : int64[groups]
+    """
+    everyone = np.arange(len(groups), dtype=np.int64)
+    parts = [(everyone, route_flows(flows, device_of[groups], topology))]
+    return _joined(name, algorithm, groups, role, False, parts)
+
+
+def _joined(
+    name: str,
+    algorithm: str,
+    groups: Ints,
+    role: Ints,
+    ordered: bool,
+    parts: list[tuple[Ints, Routed]],
+) -> Traffic:
+    """Return the traffic of groups that were routed in parts, in the order of the groups."""
     order = np.argsort(np.concatenate([chosen for chosen, _ in parts]), kind="stable")
-    return Traffic(
-        name,
-        algorithm,
-        groups,
-        role,
-        collective == "send",
-        *_by_group(parts),
-        latency_s=np.concatenate([p.latency_s for _, p in parts])[order],
-        hops=np.concatenate([p.hops for _, p in parts])[order],
-        serial_s_per_byte=np.concatenate([p.serial_s_per_byte for _, p in parts])[order],
+    each = (
+        "latency_s",
+        "hops",
+        "serial_s_per_byte",
+        "nodes",
+        "channels",
+        "sent",
+        "bus_bytes_per_s",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Routed:
-    """Flows of groups of one shape on the links."""
-
-    group: Ints
-    link: Ints
-    fraction: Floats
-    before: Ints
-    after: Ints
-    latency_s: Floats
-    hops: Floats
-    serial_s_per_byte: Floats
-
-
-def _routed(shape: Pattern, devices: Ints, topology: Topology) -> _Routed:
-    source, target = devices[:, shape.src].reshape(-1), devices[:, shape.dst].reshape(-1)
-    routes = topology.routes(source, target)
-    flow = np.repeat(np.arange(len(source)), np.diff(routes.ptr))
-    flows = len(shape.src)
-    table = len(devices), flows
-    latency = routes.latency_s(topology).reshape(table) @ shape.latency_hops
-    outside = (topology.node_of[source] != topology.node_of[target]).reshape(table)
-    network = outside @ shape.latency_hops
-    link = routes.link.astype(np.int64)
-    joined = flow[1:] == flow[:-1]
-    before, after = np.full(len(link), -1), np.full(len(link), -1)
-    before[1:] = np.where(joined, link[:-1], -1)
-    after[:-1] = np.where(joined, link[1:], -1)
-    return _Routed(
-        flow // max(flows, 1),
-        link,
-        shape.fraction[flow % max(flows, 1)],
-        before,
-        after,
-        latency,
-        np.stack([shape.latency_hops.sum() - network, network], axis=1),
-        _serial(shape, flow, link, len(devices), topology),
-    )
-
-
-def _serial(shape: Pattern, flow: Ints, link: Ints, groups: int, topology: Topology) -> Floats:
-    """Return the sum over phases of the time of the slowest link, for each group and byte."""
-    phases = int(shape.phase.max(initial=0)) + 1
-    if phases == 1:
-        return np.zeros(groups)
-    flows = len(shape.src)
-    phase = shape.phase[flow % flows].astype(np.int64)
-    slot = flow // flows * phases + phase
-    key, inverse = np.unique(slot * topology.n_links + link, return_inverse=True)
-    load = np.bincount(inverse.reshape(-1), weights=shape.fraction[flow % flows])
-    slowest = np.zeros(groups * phases)
-    where, which = np.divmod(key, topology.n_links)
-    np.maximum.at(slowest, where, load / topology.capacity_bytes_per_s[which])
-    return np.asarray(slowest.reshape(groups, phases).sum(axis=1))
+    columns = {c: np.concatenate([getattr(p, c) for _, p in parts])[order] for c in each}
+    return Traffic(name, algorithm, groups, role, ordered, *_by_group(parts), **columns)
 
 
 def _by_group(
-    parts: list[tuple[Ints, _Routed]],
+    parts: list[tuple[Ints, Routed]],
 ) -> tuple[Ints, Ints, Floats, Ints, Ints]:
     """Return the entries of all parts, ordered by group."""
+    if len(parts) == 1:
+        ((chosen, p),) = parts
+        return chosen[p.group], p.link, p.fraction, p.before, p.after
     group = np.concatenate([chosen[p.group] for chosen, p in parts])
     columns = tuple(
         np.concatenate([getattr(p, name) for _, p in parts])
         for name in ("link", "fraction", "before", "after")
     )
-    if len(parts) > 1:
-        order = np.argsort(group, kind="stable")
-        group, columns = group[order], tuple(c[order] for c in columns)
-    link, fraction, before, after = columns
-    return group, link, fraction, before, after
+    order = np.argsort(group, kind="stable")
+    link, fraction, before, after = (column[order] for column in columns)
+    return group[order], link, fraction, before, after

@@ -8,9 +8,7 @@ from typing import Any
 from distsim.report.figure import COLOURS, figure, file_format, rendered
 
 
-def collective_plot(
-    report: Mapping[str, Any], comparison: Mapping[str, Any] | None, path: str
-) -> bytes:
+def collective_plot(report: Mapping[str, Any], path: str) -> bytes:
     """Return the plot as the content of a file of the format of `path`."""
     file_format(path)
     drawn = figure()
@@ -30,8 +28,8 @@ def collective_plot(
             zorder=2,
             label=" ".join(run),
         )
-    if comparison:
-        measured = comparison["rows"]
+    if report["comparison"]:
+        measured = report["comparison"]["rows"]
         axes.plot(
             [row["size_bytes"] for row in measured],
             [factor[row["size_bytes"]] / row["measured_s"] / 1e9 for row in measured],

@@ -32,6 +32,6 @@ def jobs_text(prediction: JobsPrediction) -> RenderableType:
         heading(f"{prediction.scenario}: {prediction.devices:,} devices on {prediction.topology}"),
         columns(heads, rows, left=(0, 3)),
         Text(),
-        links_table(prediction.links),
+        links_table(prediction.links, "the longest step of a job"),
         *(Text(f"warning: {text}", style="yellow") for text in warnings),
     )

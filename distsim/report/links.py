@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -10,8 +12,14 @@ from distsim.report.layout import columns, heading, percent
 from distsim.units import fmt_bytes
 
 
-def links_table(usage: Usage) -> RenderableType:
-    """Return the utilisation by class of link; nothing where no link carries anything."""
+def links_table(usage: Usage, span: str = "a step") -> RenderableType:
+    """Return the utilisation by class of link, and the busiest links of all.
+
+    Parameters
+    ----------
+    span : str
+        The time that is meant.
+    """
     rows: list[list[str | Text]] = [
         [
             c.name,
@@ -28,6 +36,13 @@ def links_table(usage: Usage) -> RenderableType:
         return Text("No link carries anything.", style="dim")
     heads = ("links", "number", "bytes each", "mean", "busiest", "")
     return Group(
-        heading("What the links carry in a step, share of their bandwidth"),
+        heading(f"What the links carry in {span}, share of their bandwidth"),
         columns(heads, rows, left=(0, 5)),
+        Text(f"Busiest: {_busiest(usage)}.", style="dim"),
     )
+
+
+def _busiest(usage: Usage) -> str:
+    """Return the busiest links, those that are as busy together."""
+    runs = groupby(usage.busiest, key=lambda link: percent(link[2]))
+    return "; ".join(f"{share} {', '.join(name for name, _, _ in run)}" for share, run in runs)

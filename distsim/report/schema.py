@@ -16,7 +16,14 @@ _MEMORY = ("weights", "gradients", "optimizer", "activations", "buffers", "peak"
 _DEGREES = ("devices", "dp", "tp", "pp", "cp", "micro_size", "microbatches", "virtual_stages")
 
 
-def _block(description: str, properties: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:
+def block(description: str, properties: dict[str, Any], *, closed: bool = True) -> dict[str, Any]:
+    """Return the schema of an object all of whose properties are there.
+
+    Parameters
+    ----------
+    closed : bool
+        False where later versions may add more.
+    """
     return {
         "type": "object",
         "description": description,
@@ -40,7 +47,7 @@ def prediction_schema() -> dict[str, Any]:
 
 
 def _jobs() -> dict[str, Any]:
-    job = _block(
+    job = block(
         "One job among others.",
         {
             "name": {"type": "string"},
@@ -54,14 +61,14 @@ def _jobs() -> dict[str, Any]:
             "prediction": {"$ref": "#/$defs/prediction"},
         },
     )
-    return _block(
+    return block(
         "Jobs that share a fabric.",
         {
             "scenario": {"type": "string", "description": "name of the scenario"},
             "topology": {"type": "string"},
             "devices": _COUNT,
             "jobs": {"type": "array", "minItems": 1, "items": job},
-            "links": _links(),
+            "links": {**_links(), "description": "In the longest step of a job."},
             "events": _COUNT,
         },
     )
@@ -69,7 +76,7 @@ def _jobs() -> dict[str, Any]:
 
 def _prediction() -> dict[str, Any]:
     at_least_one = {"type": "integer", "minimum": 1}
-    return _block(
+    return block(
         "What one optimizer step takes, where its time goes, and whether it fits. SI units.",
         {
             "scenario": {"type": "string", "description": "name of the scenario"},
@@ -77,7 +84,7 @@ def _prediction() -> dict[str, Any]:
             "parameters": {**_COUNT, "description": "parameters of the whole model"},
             "evaluator": {"enum": ["graph", "event"], "description": "the one that was used"},
             "devices": at_least_one,
-            "plan": _block(
+            "plan": block(
                 "The parallel plan, derived values included.",
                 dict.fromkeys(_DEGREES, at_least_one)
                 | {"schedule": {"type": "string"}, "zero_stage": {"enum": [0, 1, 2, 3]}},
@@ -93,13 +100,13 @@ def _prediction() -> dict[str, Any]:
             "model_flop_per_s_per_device": {**_RATE, "description": "without recomputation"},
             "mfu": {**_SHARE, "description": "model FLOP over the dense peak"},
             "hfu": {**_SHARE, "description": "model and recomputed FLOP over the dense peak"},
-            "breakdown": _block(
+            "breakdown": block(
                 "Parts of the step, mean over devices; they sum to step_s.",
                 {f"{part}_s": _SECONDS for part in _PARTS},
             ),
             "memory": _memory(),
             "links": _links(),
-            "bounds": _block(
+            "bounds": block(
                 "lower_s <= step_s <= upper_s", {"lower_s": _SECONDS, "upper_s": _SECONDS}
             ),
             "bottleneck": {"type": "string", "description": "one sentence"},
@@ -112,22 +119,26 @@ def _prediction() -> dict[str, Any]:
 
 
 def _links() -> dict[str, Any]:
-    of_class = _block(
+    of_class = block(
         "Links of one class.",
         {
             "name": {"type": "string"},
             "links": _COUNT,
-            "bytes": {"type": "number", "minimum": 0, "description": "over all of them"},
+            "bytes": {
+                "type": "number",
+                "minimum": 0,
+                "description": "of tensors, over all of them",
+            },
             "mean_utilisation": {**_SHARE, "description": "of the stated bandwidth"},
             "max_utilisation": _SHARE,
             "busiest": {"type": "string", "description": "name of a link; empty for none"},
         },
     )
-    link = _block(
+    link = block(
         "One link.",
         {"link": {"type": "string"}, "class": {"type": "string"}, "utilisation": _SHARE},
     )
-    return _block(
+    return block(
         "What the links carry in a step.",
         {
             "classes": {"type": "array", "items": of_class},
@@ -137,8 +148,8 @@ def _links() -> dict[str, Any]:
 
 
 def _memory() -> dict[str, Any]:
-    stage = _block("One pipeline stage.", {f"{part}_bytes": _BYTES for part in _MEMORY})
-    return _block(
+    stage = block("One pipeline stage.", {f"{part}_bytes": _BYTES for part in _MEMORY})
+    return block(
         "Memory of a device of every pipeline stage.",
         {
             "peak_bytes": {**_BYTES, "description": "bytes on a device of the fullest stage"},

@@ -66,7 +66,9 @@ class Job(Block):
 class Jobs(Block):
     """Several jobs on one cluster."""
 
-    schema_version: Annotated[int, Field(ge=1, le=1)] = Field(default=1, alias="schema")
+    schema_version: Annotated[int, Field(ge=1, le=1)] = Field(
+        default=1, alias="schema", description="Version of the format."
+    )
     name: Name = Field(description="Name for reports.")
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(default=0, description="Of placements.")
     cluster: Fabric = Field(description="The hardware.")

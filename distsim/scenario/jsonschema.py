@@ -7,6 +7,7 @@ from typing import Any
 from distsim.scenario.jobs import Jobs
 from distsim.scenario.schema import Scenario
 
+
 def scenario_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a scenario file: of one job, or of several."""
     one = Scenario.model_json_schema(by_alias=True, mode="validation")

@@ -16,7 +16,7 @@ from distsim.hardware.block import Block
 from distsim.hardware.catalogue import device as load_device
 from distsim.hardware.catalogue import load_topology
 from distsim.hardware.device import Device
-from distsim.hardware.library import read_library
+from distsim.hardware.libraries import read_library
 from distsim.hardware.topology import Topology
 from distsim.parallel.data import data_parallel, shards
 from distsim.parallel.placement import place
@@ -71,6 +71,7 @@ def _resolve(scenario: Scenario) -> Case:
     topology = _topology(scenario)
     name = _beside(scenario, cluster.device or topology.device_name)
     device = load_device(name, path=("cluster", "device"))
+    topology = replace(topology, library=topology.library.on(device.architecture))
     spec = _model(scenario.model)
     stack = load_stack(scenario.stack or DEFAULT_STACK)
     numerics = _numerics(scenario, stack, device)

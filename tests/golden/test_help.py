@@ -14,22 +14,38 @@ from distsim.cli import COMMANDS, cli, main
 from distsim.files import shipped_directory
 
 
-def _help(*words: str) -> str:
+def _command(*words: str) -> click.Command:
     command: click.Command = cli
     for word in words:
         assert isinstance(command, click.Group)
         found = command.get_command(click.Context(command), word)
         assert found is not None, word
         command = found
-    return inspect.cleandoc(command.help or "")
+    return command
 
 
-PAGES = {name: _help(name) for name in COMMANDS} | {"distsim": _help()}
+def _help(*words: str) -> str:
+    return inspect.cleandoc(_command(*words).help or "")
+
+
+def _commands(*words: str) -> list[tuple[str, ...]]:
+    """Return the words of a command and of all commands in it."""
+    command = _command(*words)
+    inner = (
+        command.list_commands(click.Context(command)) if isinstance(command, click.Group) else []
+    )
+    return [words, *(line for name in inner for line in _commands(*words, name))]
+
+
+#: Every command and every command of a group.
+ALL = _commands()
+PAGES = {" ".join(("distsim", *words)): _help(*words) for words in ALL}
 EXAMPLES = sorted(
     {line for page in PAGES.values() for line in re.findall(r"^  distsim .*", page, re.M)}
 )
 
 
+DATA = Path(__file__).parents[1] / "data"
 #: Two rows of nccl-tests, made up.
 NCCL_LOG = """
 #       size         count      type   redop    root     time   algbw   busbw #wrong
@@ -53,6 +69,9 @@ def test_examples_work(
     shipped = shipped_directory("scenarios") / "gpt3-175b-1024xa100.yaml"
     (tmp_path / "my.yaml").write_bytes(shipped.read_bytes())
     (tmp_path / "nccl.log").write_text(NCCL_LOG)
+    own = shipped_directory("topologies") / "example-edge-list.yaml"
+    (tmp_path / "mine.yaml").write_bytes(own.read_bytes())
+    (tmp_path / "nccl.xml").write_bytes((DATA / "nccl" / "dgx-h100.xml").read_bytes())
     monkeypatch.chdir(tmp_path)
     words = shlex.split(re.split(r" [|>] ", example)[0])[1:]
     assert main(words) == 0, capsys.readouterr().err
@@ -60,9 +79,12 @@ def test_examples_work(
 
 
 def test_every_option_is_explained() -> None:
-    for name in COMMANDS:
-        command = cli.get_command(click.Context(cli), name)
-        assert command is not None
-        for parameter in command.params:
+    for words in ALL:
+        for parameter in _command(*words).params:
             if isinstance(parameter, click.Option):
-                assert parameter.help, f"{name} {parameter.opts}"
+                assert parameter.help, f"{words} {parameter.opts}"
+
+
+def test_groups_are_looked_into() -> None:
+    assert {words[0] for words in ALL if words} == set(COMMANDS)
+    assert {("topology", "draw"), ("models", "show")} <= set(ALL)

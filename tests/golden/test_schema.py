@@ -25,7 +25,7 @@ def _schema(which: str) -> Any:
     return json.loads((SCHEMAS / f"{which}.schema.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("which", ["scenario", "prediction"])
+@pytest.mark.parametrize("which", ["scenario", "prediction", "collective"])
 def test_the_file_is_what_the_program_prints(
     which: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
@@ -45,6 +45,31 @@ def test_shipped_scenarios_and_their_predictions_hold(
     jsonschema.validate(result, _schema("prediction"))
     scenario = _printed(capsys, "scenarios", "show", name, "--json")
     jsonschema.validate(scenario, _schema("scenario"))
+
+
+@pytest.mark.parametrize("more", [[], ["--skew", "zipf:1.2"], ["--compare", "nccl.log"]])
+def test_collectives_hold(
+    more: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    row = "1048576 262144 float none -1 92.79 11.30 9.89 0 92.15 11.38 9.96 0\n"
+    (tmp_path / "nccl.log").write_text(row)
+    monkeypatch.chdir(tmp_path)
+    words = ["collective", "all-to-all", "--topology", "dgx-a100", "--devices", "8", "--json"]
+    result = _printed(capsys, *words, *more)
+    jsonschema.validate(result, _schema("collective"))
+    keys = ("size_bytes", "time_s", "algbw_bytes_per_s", "busbw_bytes_per_s", "algorithm")
+    assert list(result["rows"][0]) == [*keys, "protocol", "bottleneck"]
+    hashed = ["--topology", "fat-tree-1024xh100-hashed", "--devices", "64", *words[-1:]]
+    if not more:
+        tree = _printed(capsys, *words[:2], *hashed)
+        assert tree["collisions"]
+        jsonschema.validate(tree, _schema("collective"))
+    result["rows"][0]["misspelt"] = result["rows"][0].pop("time_s")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(result, _schema("collective"))
 
 
 @pytest.mark.parametrize("path", ["step_s", "breakdown.bubble_s", "memory.stages.0.peak_bytes"])

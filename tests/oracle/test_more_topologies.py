@@ -295,7 +295,7 @@ def test_global_links_of_a_group_spread_over_its_routers() -> None:
 
 
 def test_dragonfly_bisection_is_between_halves_of_the_groups() -> None:
-    topology = dragonfly(4, 2, 3)
+    topology = dragonfly(4, 4, 3)
     assert topology.shape()["bisection_bytes_per_s"] == cut_between_halves(topology) == 4 * 10e9
 
 

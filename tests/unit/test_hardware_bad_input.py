@@ -156,8 +156,8 @@ def test_names_that_do_not_exist() -> None:
 
 
 BAD_DEVICES = [
-    ("gemm_efficiency: {value: 0.831", "gemm_efficiency: {value: 1.2", "DS405"),
-    ("gemm_efficiency: {value: 0.831", "gemm_efficiency: {value: 0", "DS405"),
+    ("gemm_efficiency: {value: 0.79,", "gemm_efficiency: {value: 1.2,", "DS405"),
+    ("gemm_efficiency: {value: 0.79,", "gemm_efficiency: {value: 0,", "DS405"),
     ("2039 GB/s", "0 GB/s", "DS213"),
     ("2039 GB/s", "2039", "DS210"),
     ("value: 6 us", "value: -6 us", "DS213"),
