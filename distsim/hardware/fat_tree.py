@@ -18,14 +18,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from distsim.hardware.block import Block
+from distsim.hardware.hashing import choices, pair_hash
 from distsim.hardware.header import KEYS, read_class, too_many
 from distsim.hardware.sizes import check_links, cut_below_switches, finish
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, pack
-
-Words = npt.NDArray[np.uint64]
 
 _COUNTS = ("devices_per_leaf", "leaf_uplinks", "leaves_per_pod", "pod_uplinks", "max_leaves")
 _CLASSES = ("nvlink", "nic", "leaf", "pod")
@@ -121,12 +119,7 @@ class TreeRouter:
         """Return which uplink of the leaf and which of the aggregation switch each pair takes."""
         if self.leaf_uplinks == self.pod_uplinks == 1:
             return np.zeros_like(src), np.zeros_like(src)
-        state = np.full(len(src), self.seed, dtype=np.uint64)
-        for end in (src, dst):
-            state = _mixed(state, end.astype(np.uint64))
-        way = state % np.uint64(self.leaf_uplinks)
-        way_on = state // np.uint64(self.leaf_uplinks) % np.uint64(self.pod_uplinks)
-        return way.astype(np.int64), way_on.astype(np.int64)
+        return choices(pair_hash(self.seed, src, dst), self.leaf_uplinks, self.pod_uplinks)
 
     def ends(self, link: int) -> tuple[str, str]:
         """Return the vertices of a link."""
@@ -167,14 +160,6 @@ class TreeRouter:
         if self.bisection_bytes_per_s is not None:
             counts["bisection_bytes_per_s"] = self.bisection_bytes_per_s
         return counts
-
-
-def _mixed(state: Words, value: Words) -> Words:
-    """Return the state after one more value: the finalizer of SplitMix64 (Steele 2014)."""
-    z = state * np.uint64(0x9E3779B97F4A7C15) + value
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)))
 
 
 @dataclass(frozen=True, slots=True)
