@@ -13,6 +13,7 @@ import numpy as np
 from distsim.errors import HardwareError, show
 from distsim.hardware.block import Block, offer
 from distsim.hardware.edges import PathRouter
+from distsim.hardware.sizes import read_nics
 from distsim.hardware.topology import Ints, Routes
 from distsim.units import REL_TOL
 
@@ -58,16 +59,7 @@ def beside_devices(
     first : int
         Number of links of the node: those to adapters follow them, and then those from adapters.
     """
-    nics = block.integer("nics_per_node", per_node)
-    if per_node % nics:
-        raise block.error(
-            "DS407",
-            f"nics_per_node({nics}) does not divide devices_per_node({per_node})",
-            key="nics_per_node",
-            value=nics,
-            rule="every adapter serves the same number of devices",
-            fix=f"use a divisor of {per_node}",
-        )
+    nics = read_nics(block, per_node)
     names = tuple(f"nic{k}" for k in range(nics))
     _check_free(block, names, taken)
     n = len(devices)

@@ -22,7 +22,13 @@ import numpy as np
 from distsim.hardware.block import Block
 from distsim.hardware.hashing import choices, pair_hash
 from distsim.hardware.header import KEYS, read_class, too_many
-from distsim.hardware.sizes import check_links, cut_below_switches, finish
+from distsim.hardware.sizes import (
+    check_links,
+    cut_below_switches,
+    finish,
+    read_oversubscription,
+    read_three_tiers,
+)
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, pack
 
 _COUNTS = ("devices_per_leaf", "leaf_uplinks", "leaves_per_pod", "pod_uplinks", "max_leaves")
@@ -193,12 +199,8 @@ def build(block: Block, name: str, n_devices: int) -> Topology:
         *("tiers", "devices_per_node", "radix", *_COUNTS),
         *("oversubscription", "spreading", "seed", "links"),
     )
-    three = block.integer("tiers") == 3
-    if not three and block.integer("tiers") != 2:
-        raise block.error(
-            "DS405", "tiers is neither 2 nor 3", key="tiers", rule="tiers is 2 or 3", fix="use 2"
-        )
-    over = _oversubscription(block, three)
+    three = read_three_tiers(block, "leaves_per_pod", "pod_uplinks")
+    over = read_oversubscription(block, three)
     tiers = _by_radix(block, three, over) if block.has("radix") else _by_counts(block, three)
     most = tiers.devices_per_leaf * tiers.max_leaves
     if n_devices > most:
@@ -276,26 +278,7 @@ def _bisection(router: TreeRouter, classes: Mapping[str, LinkClass]) -> float | 
     return router.pods // 2 * min(core, below)
 
 
-def _oversubscription(block: Block, three: bool) -> dict[str, float]:
-    tiers = ("leaf", "pod") if three else ("leaf",)
-    if not block.has("oversubscription"):
-        return dict.fromkeys(tiers, 1.0)
-    inside = block.block("oversubscription")
-    inside.only(*tiers)
-    return {tier: inside.quantity(tier, "1", default=1.0) for tier in tiers}
-
-
 def _by_counts(block: Block, three: bool) -> _Tiers:
-    if not three:
-        for key in ("leaves_per_pod", "pod_uplinks"):
-            if block.has(key):
-                raise block.error(
-                    "DS402",
-                    f"{key} needs three tiers",
-                    key=key,
-                    rule="a tree of two tiers has no pods",
-                    fix=f"remove {key}, or set tiers: 3",
-                )
     return _Tiers(
         block.integer("devices_per_leaf"),
         block.integer("leaf_uplinks"),

@@ -18,6 +18,9 @@ from distsim.hardware.tuner import (
     read_tuner,
 )
 
+#: Vendors of processors that limits tell apart; NCCL counts all but AMD as Intel.
+HOSTS = ("intel", "amd")
+
 
 def library_names() -> tuple[str, ...]:
     """Return the names of the shipped libraries, sorted."""
@@ -44,15 +47,14 @@ def read_library(block: Block, key: str = "library") -> Library:
     base = library(inside.text("profile", "nccl"), path=(*inside.path, "profile"))
     if inside.has("startup"):
         base = replace(base, startup_s=inside.quantity("startup", "s", zero=True))
-    if inside.has("rules"):
-        base = replace(base, rules=_rules(base, inside))
     if inside.has("host"):
-        base = replace(base, host=inside.text("host"))
+        base = replace(base, host=inside.choice("host", HOSTS))
     if inside.has("algorithms"):
         base = replace(base, collectives={**base.collectives, **_algorithms(inside)})
     if inside.has("protocols"):
         base = _only_protocols(base, inside)
-    return base
+    # Last, for a rule names what is left.
+    return replace(base, rules=_rules(base, inside)) if inside.has("rules") else base
 
 
 def _rules(base: Library, block: Block) -> tuple[Rule, ...]:
@@ -61,7 +63,7 @@ def _rules(base: Library, block: Block) -> tuple[Rule, ...]:
     for entry, rule in zip(block.blocks("rules"), rules, strict=True):
         _known(entry, "collective", rule.collective, tuple(base.collectives))
         _known(entry, "algorithm", rule.algorithm, base.choices(rule.collective))
-        _known(entry, "protocol", rule.protocol, tuple(base.runners[rule.algorithm].startup_s))
+        _known(entry, "protocol", rule.protocol, tuple(base.runner(rule.algorithm).startup_s))
     return rules
 
 

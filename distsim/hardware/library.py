@@ -133,6 +133,8 @@ class Priced:
         Share of the links' bandwidth that it reaches.
     estimate_s : float or None
         What the library believes that it takes; None where it has no opinion.
+    laid_down : bool
+        Whether a rule says to run it so.
     """
 
     wire: Wire
@@ -142,6 +144,7 @@ class Priced:
     fluid_s: float
     bandwidth: float
     estimate_s: float | None = None
+    laid_down: bool = False
 
     @property
     def latency_s(self) -> float:
@@ -157,9 +160,10 @@ class Priced:
 def choose(options: Mapping[Key, Priced]) -> Key:
     """Return which of several ways to run a collective a library takes.
 
-    The one that it believes to be fastest; the fastest one where it has no opinion on some. The
-    first by name among equals.
+    What a rule lays down; else the one that it believes to be fastest, or the fastest one where it
+    has no opinion on some. The first by name among equals.
     """
+    options = {key: priced for key, priced in options.items() if priced.laid_down} or options
     believes = all(priced.estimate_s is not None for priced in options.values())
 
     def rank(key: Key) -> tuple[float, str]:
@@ -254,6 +258,10 @@ class Library:
         """Return the algorithms that it chooses from for a collective."""
         return self.collectives.get(collective, ())
 
+    def runner(self, algorithm: str) -> Runner:
+        """Return how it runs an algorithm."""
+        return self.runners.get(algorithm) or self.runners[OTHER]
+
     def price(self, collective: str, algorithm: str, load: Load, size_bytes: float) -> Priced:
         """Return how it runs a collective by an algorithm, by the protocol that it chooses.
 
@@ -264,7 +272,7 @@ class Library:
             Of the group by itself.
         size_bytes : float
         """
-        runner = self.runners.get(algorithm) or self.runners[OTHER]
+        runner = self.runner(algorithm)
         options = {
             wire.name: self._under(wire, runner, collective, algorithm, load, size_bytes)
             for wire in self.protocols
@@ -304,8 +312,6 @@ class Library:
             estimate_s = self.tuner.estimate_s(
                 collective, algorithm, wire.name, load, size_bytes, device_rate, self.generation
             )
-            if self._laid_down(collective, algorithm, wire.name, size_bytes):
-                estimate_s = 0.0
         return Priced(
             wire,
             runner.startup_s[wire.name] + self.startup_s * runner.cluster_startup,
@@ -314,6 +320,7 @@ class Library:
             busy_s,
             fluid_s / busy_s if busy_s > 0.0 else bandwidth,
             estimate_s,
+            self._laid_down(collective, algorithm, wire.name, size_bytes),
         )
 
     def _laid_down(self, collective: str, algorithm: str, protocol: str, size_bytes: float) -> bool:

@@ -24,7 +24,14 @@ import numpy as np
 from distsim.hardware.block import Block
 from distsim.hardware.hashing import choices, pair_hash
 from distsim.hardware.header import KEYS, read_class, too_many
-from distsim.hardware.sizes import check_links, cut_below_switches, finish
+from distsim.hardware.sizes import (
+    check_links,
+    cut_below_switches,
+    finish,
+    read_nics,
+    read_oversubscription,
+    read_three_tiers,
+)
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, pack
 
 _CLASSES = ("nvlink", "pcie", "rail", "leaf", "pod")
@@ -224,17 +231,13 @@ def build(block: Block, name: str, n_devices: int) -> Topology:
     """
     tiers = ("tiers", "oversubscription", "spreading", "seed")
     block.only(*KEYS, *_SIZES, *_COUNTS, *tiers, "links")
-    three = block.integer("tiers") == 3
-    if not three and block.integer("tiers") != 2:
-        raise block.error(
-            "DS405", "tiers is neither 2 nor 3", key="tiers", rule="tiers is 2 or 3", fix="use 2"
-        )
+    three = read_three_tiers(block, *_COUNTS)
     router = _router(block, name, n_devices, three)
     names = _CLASSES if three else _CLASSES[:-1]
     links = block.block("links")
     links.only(*names)
     classes = [read_class(links.block(c), c) for c in _CLASSES[:3]]
-    over = _oversubscription(block, three)
+    over = read_oversubscription(block, three)
     uplinks = router.nodes_per_unit * classes[2].bandwidth_bytes_per_s / over["leaf"]
     classes.append(read_class(links.block("leaf"), "leaf", uplinks / router.leaf_uplinks))
     if three:
@@ -250,25 +253,7 @@ def build(block: Block, name: str, n_devices: int) -> Topology:
 
 def _router(block: Block, name: str, n_devices: int, three: bool) -> RailTreeRouter:
     per_node, per_unit = block.integer("devices_per_node"), block.integer("nodes_per_unit")
-    nics, units = block.integer("nics_per_node", per_node), block.integer("max_units")
-    if per_node % nics:
-        raise block.error(
-            "DS407",
-            f"nics_per_node({nics}) does not divide devices_per_node({per_node})",
-            key="nics_per_node",
-            value=nics,
-            rule="every adapter serves the same number of devices",
-            fix=f"use a divisor of {per_node}",
-        )
-    for key in _COUNTS if not three else ():
-        if block.has(key):
-            raise block.error(
-                "DS402",
-                f"{key} needs three tiers",
-                key=key,
-                rule="a tree of two tiers has no pods",
-                fix=f"remove {key}, or set tiers: 3",
-            )
+    nics, units = read_nics(block, per_node), block.integer("max_units")
     most = units * per_unit * per_node
     if n_devices > most:
         equation = f"max_units({units}) * nodes_per_unit({per_unit}) * devices_per_node({per_node})"
@@ -286,15 +271,6 @@ def _router(block: Block, name: str, n_devices: int, three: bool) -> RailTreeRou
         max(pod_uplinks, 1) if hashed else 1,
         block.integer("seed", 1),
     )
-
-
-def _oversubscription(block: Block, three: bool) -> dict[str, float]:
-    tiers = ("leaf", "pod") if three else ("leaf",)
-    if not block.has("oversubscription"):
-        return dict.fromkeys(tiers, 1.0)
-    inside = block.block("oversubscription")
-    inside.only(*tiers)
-    return {tier: inside.quantity(tier, "1", default=1.0) for tier in tiers}
 
 
 def _bisection(router: RailTreeRouter, classes: list[LinkClass]) -> float | None:

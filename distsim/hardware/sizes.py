@@ -157,3 +157,52 @@ def cut_below_switches(members: int, per_switch: int, each: float, uplink: float
         carried = sum(n * min(x * each, uplink + y * each) for n, x, y in counts)
         least = min(least, carried)
     return least
+
+
+def read_nics(block: Block, per_node: int) -> int:
+    """Return ``nics_per_node``, by default one a device; it divides the devices (DS407)."""
+    nics = block.integer("nics_per_node", per_node)
+    if per_node % nics:
+        raise block.error(
+            "DS407",
+            f"nics_per_node({nics}) does not divide devices_per_node({per_node})",
+            key="nics_per_node",
+            value=nics,
+            rule="every adapter serves the same number of devices",
+            fix=f"use a divisor of {per_node}",
+        )
+    return nics
+
+
+def read_three_tiers(block: Block, *keys: str) -> bool:
+    """Return whether ``tiers`` is 3 and not 2; with 2, the keys of pods must not be there."""
+    tiers = block.integer("tiers")
+    if tiers not in (2, 3):
+        raise block.error(
+            "DS405",
+            f"tiers is {tiers}",
+            key="tiers",
+            value=tiers,
+            rule="tiers is 2 or 3",
+            fix="use 2 or 3",
+        )
+    for key in keys if tiers == 2 else ():
+        if block.has(key):
+            raise block.error(
+                "DS402",
+                f"{key} needs three tiers",
+                key=key,
+                rule="a tree of two tiers has no pods",
+                fix=f"remove {key}, or set tiers: 3",
+            )
+    return tiers == 3
+
+
+def read_oversubscription(block: Block, three: bool) -> dict[str, float]:
+    """Return the oversubscription of ``leaf`` and, with three tiers, ``pod``; 1 by default."""
+    tiers = ("leaf", "pod") if three else ("leaf",)
+    if not block.has("oversubscription"):
+        return dict.fromkeys(tiers, 1.0)
+    inside = block.block("oversubscription")
+    inside.only(*tiers)
+    return {tier: inside.quantity(tier, "1", default=1.0) for tier in tiers}

@@ -16,7 +16,7 @@ import numpy as np
 
 from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, read_class, read_header, too_many
-from distsim.hardware.sizes import cut_below_switches
+from distsim.hardware.sizes import cut_below_switches, read_nics
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, assemble, pack
 
 _CLASSES = ("nvlink", "pcie", "rail", "spine")
@@ -169,16 +169,7 @@ def _router(block: Block, name: str, n_devices: int) -> RailRouter:
     block.only(*KEYS, *sizes, "oversubscription", "links")
     per_node, per_unit = block.integer("devices_per_node"), block.integer("nodes_per_unit")
     units = block.integer("max_units")
-    nics = block.integer("nics_per_node", per_node)
-    if per_node % nics:
-        raise block.error(
-            "DS407",
-            f"nics_per_node({nics}) does not divide devices_per_node({per_node})",
-            key="nics_per_node",
-            value=nics,
-            rule="every adapter serves the same number of devices",
-            fix=f"use a divisor of {per_node}",
-        )
+    nics = read_nics(block, per_node)
     most = units * per_unit * per_node
     if n_devices > most:
         equation = f"max_units({units}) * nodes_per_unit({per_unit}) * devices_per_node({per_node})"

@@ -188,6 +188,7 @@ class Tuner:
             network -= load.network_hops / load.nodes
             local += load.network_hops / load.nodes
         latency_s = self.start_s[key] + local * local_s + network * network_s
+        # NCCL asks for 64 bytes a channel and rank too; below that it takes LL anyway.
         if algorithm == "ring" and protocol == "simple" and all_reduce and load.nodes > 1:
             latency_s *= self.plateau
         bus = min(

@@ -45,16 +45,19 @@ def ring_orders(topology: Topology, devices: Ints, local: int) -> Orders:
     if not topology.wired or not 2 < local <= MOST_DEVICES:
         return ()
     rows = devices.reshape(-1, local)
-    slots = rows - np.searchsorted(topology.node_of, topology.node_of[rows[:, 0]])[:, None]
+    first = np.searchsorted(topology.node_of, topology.node_of[rows[:, 0]])
+    slots = rows - first[:, None]
     if (slots != slots[0]).any():
         return ()
-    wires = _wires(topology, tuple(rows[0].tolist()))
+    # Nodes are alike, but for those of an edge list.
+    node = int(first[0]) if topology.kind == "edges" else 0
+    wires = _wires(topology, tuple((node + slots[0]).tolist()))
     if len(rows) == 1:
         return cycles(wires)
     return _joined(paths(wires), len(rows), local)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _wires(topology: Topology, devices: tuple[int, ...]) -> Wires:
     """Return the wires between devices, in units of the narrowest."""
     n = len(devices)

@@ -319,7 +319,7 @@ def _nobody(groups: Groups, collective: str, topology: Topology) -> HardwareErro
         path=("cluster", "library"),
         value=allowed,
         rule=f"{topology.library.name} chooses from {allowed}, and one must run on these ranks",
-        fix="add ring to algorithms of the library",
+        fix=f"name another algorithm, such as ring, in algorithms.{collective} of the library",
     )
 
 
@@ -336,7 +336,7 @@ def _chosen(
         offered = [o for o in options(collective, topology) if o[0] not in impossible]
         if not offered:
             raise _nobody(groups, collective, topology)
-        if len(offered) == 1 or groups.ranks.shape[1] <= 2:
+        if len(offered) == 1 or groups.ranks.shape[1] == 1:
             chosen[offered[0][:2]] = None
             continue
         tried = {}

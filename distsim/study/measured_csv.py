@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from itertools import dropwhile
@@ -262,7 +262,7 @@ def _read(text: str, file: str) -> Table:
     """Return header and rows; remarks (#) and empty lines are left out."""
     reader = csv.reader(StringIO(text, newline=""), strict=True)
     try:
-        records = list(_records(reader))
+        records = [(reader.line_num, record) for record in reader if _is_data(record)]
     except csv.Error as error:
         raise ValueProblem(
             "DS241", f"the file is no CSV: {error}", rule="comma-separated values",
@@ -288,8 +288,6 @@ def _read(text: str, file: str) -> Table:
     return table
 
 
-def _records(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    for record in reader:
-        first = record[0].lstrip() if record else ""
-        if any(cell.strip() for cell in record) and not first.startswith("#"):
-            yield reader.line_num, record  # type: ignore[attr-defined]
+def _is_data(record: list[str]) -> bool:
+    first = record[0].lstrip() if record else ""
+    return any(cell.strip() for cell in record) and not first.startswith("#")

@@ -106,8 +106,7 @@ def test_choosing_costs_what_the_choice_takes() -> None:
         named = collective_report(
             "all_reduce", "dgx-h100-superpod", 64, [row.size_bytes], row.algorithm
         ).rows[0]
-        if named.protocol == row.protocol:
-            assert named.time_s == row.time_s
+        assert (named.protocol, named.time_s) == (row.protocol, row.time_s)
 
 
 def _h100(**library_keys: object) -> dict:
@@ -121,6 +120,30 @@ def test_a_rule_decides_in_its_range_only() -> None:
     assert _ran(net, 16, 1e6) == "ring/simple"
     assert _ran(net, 16, 8e6) == _ran("dgx-h100-superpod", 16, 8e6) != "ring/simple"
     assert _ran(net, 16, 9e5) == _ran("dgx-h100-superpod", 16, 9e5)
+
+
+def test_a_rule_needs_no_tuner() -> None:
+    block, _ = load_yaml(shipped("topologies", "mi300x-8"))
+    rule = {"collective": "all_reduce", "algorithm": "ring", "protocol": "simple"}
+    ruled = {**block, "library": {"profile": "rccl", "rules": [rule]}}
+    assert _ran("mi300x-8", 8, 1e4) == "ring/ll"
+    assert _ran(ruled, 8, 1e4) == "ring/simple"
+
+
+def test_a_rule_names_what_is_left_of_the_library() -> None:
+    rule = {"collective": "all_reduce", "algorithm": "hierarchical", "protocol": "ll"}
+    left = {"algorithms": {"all_reduce": ["ring", "hierarchical"]}}
+    assert _ran(_h100(rules=[rule], **left), 16, 1e9) == "hierarchical/ll"
+    with pytest.raises(DistsimError) as caught:
+        load_topology(_h100(rules=[{**rule, "algorithm": "tree"}], **left), 16)
+    assert caught.value.code == "DS406"
+
+
+def test_a_host_that_no_limit_knows_is_refused() -> None:
+    with pytest.raises(DistsimError) as caught:
+        load_topology(_h100(host="amdd"), 16)
+    assert caught.value.code == "DS406"
+    assert "amd" in caught.value.fix
 
 
 def test_protocols_that_are_taken_away_are_not_used() -> None:

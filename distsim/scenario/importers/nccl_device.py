@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from distsim.errors import HardwareError
 from distsim.hardware import catalogue
@@ -85,8 +85,8 @@ def _kind(gpu: Vertex) -> str:
     return "a GPU without sm" if sm is None else f"sm {sm}"
 
 
-def _some(words: object) -> str:
-    return ", ".join(sorted(map(str, words))[:4])  # type: ignore[call-overload]
+def _some(words: Iterable[object]) -> str:
+    return ", ".join(sorted(map(str, words))[:4])
 
 
 def _unknown(gpu: Vertex, message: str, value: object) -> HardwareError:
