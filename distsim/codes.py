@@ -157,6 +157,39 @@ CODES: dict[str, CodeInfo] = {
         "The document does not begin with <system>, as an NCCL topology does.",
         "Give the file that NCCL wrote to NCCL_TOPO_DUMP_FILE.",
     ),
+    "DS125": CodeInfo(
+        "not a cell of a pipeline schedule",
+        "A schedule in PyTorch's CSV has one row a rank, and in each cell an action: stage, "
+        "letters, micro batch, such as 0F0, 1B3, 2I1, 2W1 or 1SEND_F0. An empty cell waits; a "
+        "forward and a backward pass that overlap stand in one cell, (0F4;7B0)OVERLAP_F_B.",
+        "Mend the cell that the message names.",
+    ),
+    "DS126": CodeInfo(
+        "stages of a pipeline schedule do not fit",
+        "Each row of a schedule file is a rank. Stages are numbered from 0 in the order in which "
+        "activations pass through them, each on one rank, as many on every rank.",
+        "Mend the stage numbers at the place shown.",
+    ),
+    "DS127": CodeInfo(
+        "pipeline schedule that is not whole",
+        "Every micro batch passes every stage once forwards (F) and once backwards: in one piece "
+        "(B) or as input gradient (I) and later weight gradient (W). One is missing or there "
+        "twice.",
+        "Add or remove the action that the message names.",
+    ),
+    "DS128": CodeInfo(
+        "pipeline schedule that cannot run",
+        "An action stands before one that it needs, or ranks wait for each other for ever: F waits "
+        "for F of the stage before, B or I for B or I of the next stage, W for its I, and a rank "
+        "keeps to its order.",
+        "Move what is waited for before what waits.",
+    ),
+    "DS129": CodeInfo(
+        "pipeline schedule too large",
+        "The file has more than 2^20 actions, or numbers of more than nine digits. The limit keeps "
+        "a wrong file from filling memory.",
+        "Check that it is the right file; use fewer micro batches.",
+    ),
     "DS201": CodeInfo(
         "unknown key",
         "The block has no such key. Unknown keys are refused, because a misspelt key would "
@@ -234,6 +267,28 @@ CODES: dict[str, CodeInfo] = {
         "Rotary positions turn the features of a head in pairs, so their number must be even.",
         "Choose an even head_dim, or learned positions.",
     ),
+    "DS226": CodeInfo(
+        "key of experts in a dense model",
+        "The model has no experts, so nothing can be said of them: how many a token goes to, how "
+        "wide or how full they are.",
+        "State experts and experts_per_token, or remove the key.",
+    ),
+    "DS227": CodeInfo(
+        "more experts per token than experts",
+        "The router sends each token to different experts, so it needs as many of them.",
+        "Lower experts_per_token, or raise experts.",
+    ),
+    "DS228": CodeInfo(
+        "no layer with experts",
+        "dense_layers and moe_every leave no layer that is a mixture of experts.",
+        "Lower one of them, or set experts: 0 for a dense model.",
+    ),
+    "DS229": CodeInfo(
+        "shared experts that do not fit",
+        "shared_ffn is the features of all shared experts together, so shared_experts divides it; "
+        "one without the other, or a gate without both, says nothing.",
+        "State shared_experts alone where they are as wide as the others, else both.",
+    ),
     "DS230": CodeInfo(
         "sequence longer than the model's positions",
         "A model with learned positions has one vector for each position and cannot run a longer "
@@ -244,6 +299,48 @@ CODES: dict[str, CodeInfo] = {
         "precision that the device lacks",
         "The device has no peak rate for the compute type, so no duration can be derived.",
         "Choose one of the precisions that the rule lists, or another device.",
+    ),
+    "DS232": CodeInfo(
+        "fp8 that the device lacks",
+        "The device states no rate for fp8, or its matrix units do not scale the small blocks that "
+        "the recipe needs.",
+        "Leave fp8 out, choose a recipe that the rule lists, or another device.",
+    ),
+    "DS233": CodeInfo(
+        "unknown fp8 recipe",
+        "A recipe says how tensors are scaled into the range of fp8. There is none of that name.",
+        "Choose one of the names listed.",
+    ),
+    "DS234": CodeInfo(
+        "fp8 beside 32 bit",
+        "Only the products of linear layers run in fp8. All else stays in 16 bit, so the compute "
+        "type is bf16 or fp16.",
+        "Set compute: bf16, or leave fp8 out.",
+    ),
+    "DS235": CodeInfo(
+        "sizes that fp8 products cannot have",
+        "Tokens and features of a product in fp8 divide by a multiple that depends on the recipe: "
+        "rows are aligned in memory, and blocks that share a scale are whole.",
+        "Change the size that the message names, or choose a recipe with smaller blocks.",
+    ),
+    "DS236": CodeInfo(
+        "not a histogram of lengths",
+        "Sequence lengths are stated as entries [length, weight] or [low, high, weight], or as a "
+        "mapping of length to weight. Lengths are whole numbers of at least 1; weights are at "
+        "least 0 and not all 0, and only their proportions count.",
+        "Write for example [[512, 0.7], [1024, 4096, 0.3]].",
+    ),
+    "DS237": CodeInfo(
+        "sequence longer than a row",
+        "Rows of padded and of packed micro batches have at most batch.sequence_length tokens, "
+        "and no sequence is cut.",
+        "Raise batch.sequence_length to the longest sequence, or leave longer ones out.",
+    ),
+    "DS238": CodeInfo(
+        "bucket edges that do not ascend",
+        "Sequences are padded to the next edge of a bucket. Edges ascend from above 0 to at most "
+        "the length of a row, which is always the last one.",
+        "Sort the edges and drop those beyond batch.sequence_length.",
     ),
     "DS240": CodeInfo(
         "malformed table of measurements",
@@ -286,6 +383,23 @@ CODES: dict[str, CodeInfo] = {
         "no jobs",
         "load_jobs takes a scenario with several jobs, and this one has none.",
         "Load it with load.",
+    ),
+    "DS247": CodeInfo(
+        "optimizer that cannot be",
+        "There is no optimizer of that name, or it does not keep its moments in that type: sgd "
+        "keeps none, and moments in int8 exist for rules that treat each parameter by itself.",
+        "Choose one of the names or types that the rule lists.",
+    ),
+    "DS248": CodeInfo(
+        "unknown gradient compression",
+        "There is no way of that name to make gradients smaller before they are sent.",
+        "Choose one of the names listed, or leave it out.",
+    ),
+    "DS249": CodeInfo(
+        "option of a gradient compression out of range",
+        "The density of topk is the share of gradients that is sent, above 0 and at most 1; the "
+        "rank of powersgd is at least 1.",
+        "Write a number in the range that the rule names.",
     ),
     "DS301": CodeInfo(
         "plan does not divide the devices",
@@ -354,6 +468,99 @@ CODES: dict[str, CodeInfo] = {
         "more jobs than devices",
         "The jobs of a scenario take more devices together than its cluster has.",
         "Give the cluster more devices, or jobs fewer.",
+    ),
+    "DS320": CodeInfo(
+        "ep does not divide the experts",
+        "Expert parallelism deals out the experts of a layer evenly over ep ranks.",
+        "Choose ep among the divisors of the experts.",
+    ),
+    "DS321": CodeInfo(
+        "expert parallelism does not divide the ranks",
+        "The ranks of a pipeline stage, tp * cp * dp of them, are divided once more for the "
+        "experts, as etp * ep * edp; the number of replicas edp must be whole.",
+        "Choose etp * ep among the divisors of tp * cp * dp.",
+    ),
+    "DS322": CodeInfo(
+        "etp does not divide an expert",
+        "Tensor parallelism of experts gives each rank an equal part of the features of an expert.",
+        "Choose etp among the divisors of expert_ffn.",
+    ),
+    "DS323": CodeInfo(
+        "experts with tensor parallelism, without sequence parallelism",
+        "Without sequence parallelism every rank of a tensor-parallel group has all tokens, and "
+        "would send each of them to its experts. Frameworks ask for sequence parallelism here.",
+        "Set sequence_parallel: true, or tp: 1.",
+    ),
+    "DS324": CodeInfo(
+        "load of experts that cannot be",
+        "A histogram has one number for each expert, none of them negative and not all zero; the "
+        "concentration of a random load is above 0.",
+        "List the tokens of every expert, or give a concentration such as 1.0.",
+    ),
+    "DS314": CodeInfo(
+        "micro batches do not suit the schedule",
+        "DualPipe sends half of the micro batches through the pipeline from each end, at least pp "
+        "of them. PipeDream-2BW keeps two versions of the weights, which suffice from pp micro "
+        "batches a batch on.",
+        "Change global_size, micro_size or dp, or use another schedule.",
+    ),
+    "DS315": CodeInfo(
+        "stages do not suit the schedule",
+        "DualPipe runs from both ends of the pipeline, and the two directions meet between two "
+        "stages: their number is even.",
+        "Choose an even pp, or another schedule.",
+    ),
+    "DS316": CodeInfo(
+        "schedule file of another plan",
+        "A schedule that is read from a file has the stages and micro batches that the file lists, "
+        "and no others.",
+        "Change pp, virtual_stages or the batch to those of the file, or write the file anew.",
+    ),
+    "DS317": CodeInfo(
+        "order of work that is no schedule",
+        "A micro batch misses a model chunk or passes it twice, a gradient comes before what it "
+        "needs, or stages wait for each other for ever.",
+        "Mend the order at the action that the message names.",
+    ),
+    "DS318": CodeInfo(
+        "unknown pipeline schedule",
+        "There is neither a schedule nor a file of that name.",
+        "Use one of the names that the message lists, or the path of a CSV file.",
+    ),
+    "DS319": CodeInfo(
+        "schedule too large to show",
+        "A schedule is shown action by action, up to 2^20 of them.",
+        "Ask for fewer stages or micro batches.",
+    ),
+    "DS330": CodeInfo(
+        "optimizer offloaded without sharding",
+        "Each rank sends the gradients of the shard that it updates to its host and fetches the "
+        "new parameters: ZeRO-Offload builds on optimizer states that are sharded over dp.",
+        "Set plan.zero_stage to 1 or more; 2 also frees the gradients on the device.",
+    ),
+    "DS331": CodeInfo(
+        "parameters offloaded without ZeRO-3",
+        "Parameters that live on the host are fetched shard by shard and gathered before each "
+        "use, which only ZeRO-3 does.",
+        "Set plan.zero_stage: 3, or keep the parameters on the device.",
+    ),
+    "DS332": CodeInfo(
+        "parameters offloaded before the optimizer",
+        "Optimizer states are six times as large as the parameters at 16 bit and are used once a "
+        "step, not in every pass: they are what goes first.",
+        "Offload the optimizer too.",
+    ),
+    "DS333": CodeInfo(
+        "host memory too small",
+        "What a rank keeps in host memory, states and pinned buffers, is more than its share of "
+        "the memory of a node.",
+        "Shard over more devices, offload to nvme, or name a host with more memory.",
+    ),
+    "DS334": CodeInfo(
+        "drives of the host too small",
+        "What a rank keeps on the drives of its host is more than its share of them, or the host "
+        "has none.",
+        "Shard over more devices, offload to cpu, or name a host with drives.",
     ),
     "DS402": CodeInfo(
         "unknown key in a device or topology",
@@ -503,6 +710,61 @@ CODES: dict[str, CodeInfo] = {
         "The communication library of the cluster chooses from algorithms of which none can run on "
         "a group of ranks: NVLS runs inside one node, a torus needs all devices of the slice.",
         "Name another algorithm in algorithms of the library; ring runs everywhere.",
+    ),
+    "DS430": CodeInfo(
+        "device without a known host",
+        "Offload and checkpoints need the link, the memory and the processors of the host. Which "
+        "host a device sits in is known of the shipped devices.",
+        "Name the host: a shipped one, or a file of your own.",
+    ),
+    "DS431": CodeInfo(
+        "uplinks do not divide the devices of a host",
+        "Every uplink of a host serves the same number of devices, so devices_per_uplink must "
+        "divide devices.",
+        "Use a divisor of devices.",
+    ),
+    "DS440": CodeInfo(
+        "text that selects no devices",
+        "Devices that differ from the others are chosen by numbers, by ranges such as 8:16 (8 to "
+        "15) or ::8 (every eighth), or by their nodes.",
+        "Write 5, 8:16, ::8, node 3 or nodes 2:4, or several of them with commas between.",
+    ),
+    "DS441": CodeInfo(
+        "devices that the cluster does not have",
+        "A rule for devices that differ names a device or a node beyond the last one, or a range "
+        "with nothing in it. It is not cut short, for then the rule would do less than it says.",
+        "Devices and nodes count from 0; choose among those that are there, or ask for more.",
+    ),
+    "DS442": CodeInfo(
+        "device in two rules",
+        "Two rules say how the same device differs from the others, so that one of them would be "
+        "lost.",
+        "Take the device out of one of them; one rule may state both speed and device.",
+    ),
+    "DS443": CodeInfo(
+        "speed out of range",
+        "The speed of a device is the rate of its kernels over that of an ordinary one: 1 is as "
+        "fast, 0.8 takes 1.25 times as long. It is above 0 and at most 10.",
+        "Write the rate over that of an ordinary device.",
+    ),
+    "DS444": CodeInfo(
+        "rule that picks no link",
+        "Slow links are chosen by their class, by a pattern of their names, or as those between "
+        "two nodes; a rule says one of the three, and there must be such links.",
+        "Correct the class, the pattern or the nodes; each direction is a link of its own.",
+    ),
+    "DS445": CodeInfo(
+        "bandwidth or latency of a slow link out of range",
+        "A slow link keeps a part of its bandwidth, above 0 and at most 1, and may add a latency. "
+        "A link that carries nothing is not slow but missing: routes would have to avoid it.",
+        "Write 0.5 for half of the bandwidth, and a finite latency with its unit.",
+    ),
+    "DS446": CodeInfo(
+        "jitter that cannot be drawn",
+        "The kind of noise is not known, or one of its numbers is out of range: sigma is at most 1 "
+        "(0.3 for normal noise, so that no kernel takes less than a tenth of its time), shares and "
+        "probabilities are between 0 and 1, and a slow-down is a factor of at least 1.",
+        "Correct the number or choose one of the kinds.",
     ),
     "DS501": CodeInfo(
         "does not fit into memory",

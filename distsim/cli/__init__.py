@@ -22,6 +22,7 @@ COMMANDS = {
     "check": "distsim.cli.check",
     "collective": "distsim.cli.collective",
     "topology": "distsim.cli.topology",
+    "schedule": "distsim.cli.schedule",
     "explain": "distsim.cli.explain",
     "scenarios": "distsim.cli.catalogues",
     "models": "distsim.cli.catalogues",

@@ -31,6 +31,9 @@ SPLITS = (1, 2, 4, 8)
 MIN_SPLIT_K = 512
 #: Partial sums of a split are written and read once as fp32 (bytes an element).
 PARTIAL_SUM_BYTES = 8.0
+#: Filling and draining a tile takes as long in fp8 as in 16 bit: it is latency, and as many bytes
+#: are twice as many elements, which the matrix units work on at twice the rate.
+FP8_FILL = 2.0
 
 
 def gemm_s(work: Work, device: Device, dtype: str) -> float:
@@ -42,14 +45,15 @@ def gemm_s(work: Work, device: Device, dtype: str) -> float:
         Kernel of kind GEMM with dimensions in elements.
     device : Device
     dtype : str
-        Key of `Device.peak_flop_per_s`.
+        Key of `Device.peak_flop_per_s`, where the kernel has none of its own.
     """
+    own = work.dtype or dtype
     return _gemm_s(
         work,
-        device.peak_flop_per_s[dtype] * device.gemm_efficiency,
+        device.peak_flop_per_s[own] * device.gemm_efficiency,
         device.memory_bandwidth_bytes_per_s * device.memory_efficiency,
         device.sm_count,
-        device.gemm_fill_k,
+        device.gemm_fill_k * (FP8_FILL if own == "fp8" else 1.0),
     )
 
 

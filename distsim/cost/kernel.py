@@ -20,13 +20,16 @@ def flash_s(work: Work, device: Device, dtype: str) -> float:
     waves = ceil(blocks / device.sm_count) * device.sm_count / blocks
     # Causal blocks differ in length and are handed out dynamically, so a tail wave is short.
     fill = 1.0 if blocks >= 4 * device.sm_count else waves
-    peak = device.peak_flop_per_s[dtype] * device.attention_efficiency
+    peak = device.peak_flop_per_s[work.dtype or dtype] * device.attention_efficiency
     bandwidth = device.memory_bandwidth_bytes_per_s * device.memory_efficiency
     return max(work.flop * fill / peak, work.stream_bytes / bandwidth)
 
 
 def kernel_s(work: Work, device: Device, dtype: str) -> float:
-    """Seconds of one kernel on the device, with the gap before it."""
+    """Seconds of one kernel on the device, with the gap before it.
+
+    `dtype` is the type of the step's products; a kernel with a type of its own runs in that.
+    """
     if work.kind is WorkKind.STREAM:
         bandwidth = device.memory_bandwidth_bytes_per_s * device.memory_efficiency
         return work.stream_bytes / bandwidth + device.kernel_overhead_s

@@ -339,6 +339,8 @@ IDEAL = Library(
         "all_reduce": ("ring", "tree"),
         "all_gather": ("ring",),
         "reduce_scatter": ("ring",),
+        "all_to_all": ("direct",),
+        "send_recv": ("p2p",),
         "send": ("p2p",),
     },
 )

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from distsim.parallel.data import DataParallel, shards
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
+from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
 from distsim.workload.op import Numerics
 
 
@@ -31,38 +32,66 @@ class StageMemory:
     buffers_bytes: float
 
     @property
+    def states_bytes(self) -> float:
+        """Weights, gradients and optimizer states."""
+        return self.weights_bytes + self.gradients_bytes + self.optimizer_bytes
+
+    @property
     def peak_bytes(self) -> float:
         """Sum of all parts."""
-        return (
-            self.weights_bytes
-            + self.gradients_bytes
-            + self.optimizer_bytes
-            + self.activations_bytes
-            + self.buffers_bytes
-        )
+        return self.states_bytes + self.activations_bytes + self.buffers_bytes
 
     def to_dict(self) -> dict[str, Any]:
         """Return all parts and the peak."""
         return asdict(self) | {"peak_bytes": self.peak_bytes}
 
 
-def activations_in_flight_bytes(
-    forward: npt.NDArray[np.bool_], chunk: npt.NDArray[np.int32], saved_bytes: Sequence[float]
-) -> float:
-    """Return the most activation bytes alive at once.
+def activation_changes_bytes(
+    order: Actions,
+    saved_bytes: npt.NDArray[np.float64],
+    weight_bytes: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Return by how much activations grow with each action of a rank, shape (a,).
+
+    A forward pass keeps what the backward pass needs; an input gradient frees it but for what the
+    weight gradient needs (Qi 2023, section 2.2).
 
     Parameters
     ----------
-    forward : ndarray of bool, shape (a,)
-        Whether each action of the rank's schedule is a forward (it keeps) or backward (it frees).
-    chunk : ndarray of int, shape (a,)
-        Model chunk of each action.
-    saved_bytes : sequence of float
-        Bytes that one micro batch keeps in each chunk.
+    saved_bytes, weight_bytes : float64[a]
+        What one micro batch keeps after the forward pass and after the input gradient, for the
+        chunk and micro batch of each action.
     """
-    sizes = np.asarray(saved_bytes, dtype=np.float64)[chunk]
-    alive = np.cumsum(np.where(forward, sizes, -sizes))
-    return float(alive.max(initial=0.0))
+    by_kind = np.zeros((4, len(order.kind)))
+    by_kind[FORWARD] = saved_bytes
+    by_kind[BACKWARD] = -saved_bytes
+    by_kind[INPUT] = weight_bytes - saved_bytes
+    by_kind[WEIGHT] = -weight_bytes
+    return by_kind[order.kind, np.arange(len(order.kind))]
+
+
+def kept_bytes(
+    order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return by how many bytes the activations of a rank grow with each action, shape (a,).
+
+    Parameters
+    ----------
+    chunks : sequence of sequence of Chunk
+        ``[variant][chunk]`` of the rank's stage.
+    variant_of : int64[microbatches]
+    """
+    saved = np.asarray([[c.saved_bytes for c in held] for held in chunks])
+    weight = np.asarray([[c.weight_bytes for c in held] for held in chunks])
+    at = (variant_of[order.microbatch], order.chunk)
+    return activation_changes_bytes(order, saved[at], weight[at])
+
+
+def activations_in_flight_bytes(
+    order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: npt.NDArray[np.int64]
+) -> float:
+    """Return the most activation bytes alive at once, with the parameters of `kept_bytes`."""
+    return float(np.cumsum(kept_bytes(order, chunks, variant_of)).max(initial=0.0))
 
 
 def stage_memory(
@@ -72,7 +101,7 @@ def stage_memory(
     chunks: Sequence[Chunk],
     activations_bytes: float,
     *,
-    optimizer_bytes: float,
+    optimizer_bytes: Sequence[float],
     boundary_bytes: float,
     reserved_bytes: float,
 ) -> StageMemory:
@@ -82,32 +111,54 @@ def stage_memory(
     ----------
     activations_bytes : float
         Activations in flight at the peak (`activations_in_flight_bytes`).
-    optimizer_bytes : float
-        Bytes of optimizer state a parameter.
+    optimizer_bytes : sequence of float
+        Bytes of optimizer state of each domain before sharding.
     boundary_bytes : float
         Bytes sent to the next stage for one micro batch.
     reserved_bytes : float
         What the runtime takes before the first tensor: context and communication buffers.
     """
-    parameters = sum(c.parameters for c in chunks)
-    weights, gradients, optimizer = shards(plan)
-    units = [u for c in chunks for u in c.units]
-    largest = max((u.parameters for u in units), default=0.0)
-    working = max((u.working_bytes for u in units), default=0.0)
-    buffers = reserved_bytes + working
+    weights = gradients = optimizer = 0.0
+    buffers = reserved_bytes + max((u.working_bytes for c in chunks for u in c.units), default=0.0)
+    for domain, state_bytes in zip(data.domains, optimizer_bytes, strict=True):
+        parts = shards(plan, domain)
+        held = sum(domain.parameters(c) for c in chunks)
+        weights += held * numerics.weight_bytes / parts[0] * plan.pipeline.weight_versions
+        gradients += held * numerics.gradient_bytes / parts[1]
+        optimizer += state_bytes / parts[2]
+        buffers += _domain_buffers(plan, data, numerics, chunks, held, domain.name, domain.shard)
     if plan.pp > 1:
         buffers += 4 * boundary_bytes  # sent and received, forward and backward
-    if plan.zero_stage == 3 and data.size > 1:
-        buffers += (1 + data.prefetch) * largest * numerics.gather_bytes
-    if plan.zero_stage >= 2 and data.size > 1:
-        bucket = min(
-            max(data.bucket_bytes, largest * data.reduce_bytes), parameters * data.reduce_bytes
-        )
-        buffers += bucket
     return StageMemory(
-        weights_bytes=parameters * numerics.weight_bytes / weights,
-        gradients_bytes=parameters * numerics.gradient_bytes / gradients,
-        optimizer_bytes=parameters * optimizer_bytes / optimizer,
+        weights_bytes=weights,
+        gradients_bytes=gradients,
+        optimizer_bytes=optimizer,
         activations_bytes=activations_bytes,
         buffers_bytes=buffers,
     )
+
+
+def _domain_buffers(
+    plan: Plan,
+    data: DataParallel,
+    numerics: Numerics,
+    chunks: Sequence[Chunk],
+    held: float,
+    name: str,
+    shard: int,
+) -> float:
+    """Parameters that were gathered, and gradients that wait to be reduced."""
+    if shard == 1:
+        return 0.0
+    domain = next(d for d in data.domains if d.name == name)
+    largest = max((domain.parameters(u) for c in chunks for u in c.units), default=0.0)
+    out = 0.0
+    if plan.zero_stage == 3 and plan.reshards_after_forward:
+        gathered = (1 + data.prefetch) * largest * numerics.gather_bytes
+        out += min(gathered, max(data.limit_bytes, largest * numerics.gather_bytes))
+    if plan.zero_stage >= 2:
+        bucket = largest * data.reduce_bytes
+        if not data.per_unit:
+            bucket = max(data.bucket_bytes, bucket)
+        out += min(bucket, held * data.reduce_bytes)
+    return out

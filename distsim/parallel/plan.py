@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from distsim.errors import PlanError
+from distsim.parallel.mesh import Mesh
+from distsim.parallel.recompute import Recompute
+from distsim.schedule import REGISTRY, Placement, Schedule, chunks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,48 +19,131 @@ class Plan:
     ----------
     devices : int
         dp * tp * pp * cp.
+    ep, etp : int
+        Expert-parallel degree and tensor-parallel degree of each expert: on the same ranks as
+        tp * cp * dp.
+    experts : bool
+        The model has experts.
     micro_size : int
         Sequences in a micro batch.
     microbatches : int
         Micro batches a replica runs in one step.
+    pipeline : Schedule
     virtual_stages : int
         Model chunks a pipeline rank holds.
     zero_stage : int
         What is sharded over dp: 1 optimizer, 2 + gradients, 3 + parameters (Rajbhandari 2020).
-    layers_per_chunk : tuple of tuple of int
-        ``[stage][chunk]``: transformer layers of each model chunk.
+    dp_replicas : int
+        Groups of ranks between which states are replicated instead of sharded (hybrid sharding).
+    layers : tuple of int
+        Transformer layers of each model chunk, in model order.
     overlap_tensor : bool
         Tensor-parallel collectives of the backward pass run beside the weight gradient.
+    async_tensor : bool
+        Products and their tensor-parallel collectives run part by part beside each other.
     bucket_bytes : float
-        Gradients are reduced when this much is ready; 0 = one bucket at the end.
+        Gradients are reduced when this much is ready; 0 = the default bucket.
+    reduce_each_microbatch : bool or None
+        Sharded gradients leave after every micro batch; by default where there is no pipeline.
+    reshard_after_forward : bool or None
+        Parameters of ZeRO-3 are dropped after the forward pass and gathered again; by default
+        where there is no pipeline, as PyTorch's FSDP does.
+    max_gathered_bytes : float
+        Most gathered parameters at once (inf: no limit).
+    context_mode, context_balanced : str, bool
+        How core attention gets at all tokens, and whether the causal mask is balanced.
     """
 
     devices: int
     tp: int = 1
     pp: int = 1
     cp: int = 1
+    ep: int = 1
+    etp: int = 1
     dp: int = 1
+    experts: bool = False
     micro_size: int = 1
     microbatches: int = 1
-    schedule: str = "1f1b"
+    pipeline: Schedule = field(default=REGISTRY["1f1b"])
     virtual_stages: int = 1
     zero_stage: int = 0
+    dp_replicas: int = 1
     sequence_parallel: bool = False
-    recompute: str = "none"
+    recompute: Recompute = field(default=Recompute())
     overlap_grad_reduce: bool = False
     overlap_param_gather: bool = False
     overlap_p2p: bool = False
     overlap_tensor: bool = False
+    async_tensor: bool = False
     scatter_gather_p2p: bool = True
     bucket_bytes: float = 0.0
     prefetch_layers: int = 1
-    layers_per_chunk: tuple[tuple[int, ...], ...] = ((1,),)
+    reduce_each_microbatch: bool | None = None
+    reshard_after_forward: bool | None = None
+    max_gathered_bytes: float = float("inf")
+    context_mode: str = "ring"
+    context_balanced: bool = True
+    layers: tuple[int, ...] = (1,)
+
+    @property
+    def schedule(self) -> str:
+        """Name of the pipeline schedule."""
+        return self.pipeline.name
+
+    @property
+    def chunks(self) -> int:
+        """Model chunks that a stage holds."""
+        return chunks_of(self.pipeline, self.virtual_stages)
+
+    @property
+    def placement(self) -> Placement:
+        """Number of each model chunk, ``[stage][chunk]``, through all copies of the model."""
+        return self.pipeline.placement(self.pp, self.chunks)
+
+    @property
+    def layers_per_chunk(self) -> tuple[tuple[int, ...], ...]:
+        """Transformer layers of each chunk, ``[stage][chunk]``."""
+        return tuple(
+            tuple(self.layers[k % len(self.layers)] for k in held) for held in self.placement
+        )
+
+    @property
+    def reduces_each_microbatch(self) -> bool:
+        """Whether sharded gradients leave after every micro batch."""
+        given = self.reduce_each_microbatch
+        return self.pp == 1 if given is None else given
+
+    @property
+    def reshards_after_forward(self) -> bool:
+        """Whether parameters of ZeRO-3 are gathered again for the backward pass."""
+        given = self.reshard_after_forward
+        return self.pp == 1 if given is None else given
+
+    def chunk_layers(self) -> tuple[int, ...]:
+        """Return the layers of each model chunk of one copy of the model, in model order."""
+        return self.layers
+
+    def mesh(self) -> Mesh:
+        """Return the grid of ranks."""
+        return Mesh(self.tp, self.cp, self.dp, self.pp, self.ep, self.etp, self.dp_replicas)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, derived ones included."""
-        return {
-            name: getattr(self, name) for name in self.__slots__ if name != "layers_per_chunk"
-        } | {"layers_per_chunk": [list(stage) for stage in self.layers_per_chunk]}
+        shown = [n for n in self.__slots__ if n not in _HIDDEN]
+        values = {name: getattr(self, name) for name in shown}
+        limit = self.max_gathered_bytes
+        return values | {
+            "schedule": self.schedule,
+            "virtual_stages": self.chunks if self.pipeline.replicas == 1 else 1,
+            "recompute": str(self.recompute),
+            "reduce_each_microbatch": self.reduces_each_microbatch,
+            "reshard_after_forward": self.reshards_after_forward,
+            "max_gathered_bytes": None if limit == float("inf") else limit,
+            "layers_per_chunk": [list(stage) for stage in self.layers_per_chunk],
+        }
+
+
+_HIDDEN = ("pipeline", "layers", "experts", "recompute", "max_gathered_bytes")
 
 
 def resolve_mesh(devices: int, tp: int, pp: int, cp: int, dp: int | None) -> int:
@@ -114,156 +200,3 @@ def resolve_microbatches(global_size: int, micro_size: int, dp: int) -> int:
             fix=f"use global_size {near}, or another micro_size",
         )
     return count
-
-
-def divide_layers(
-    layers: int,
-    pp: int,
-    virtual_stages: int,
-    explicit: tuple[int, ...] | None = None,
-    first: int | None = None,
-    last: int | None = None,
-) -> tuple[tuple[int, ...], ...]:
-    """Return transformer layers of each ``[stage][chunk]``.
-
-    Even by default. `explicit` lists layers of each stage (or of each model chunk in model order:
-    chunk 0 of every stage, then chunk 1). `first` and `last` set the layers of the first and the
-    last stage, as Megatron-LM's options for uneven pipelines do, and the rest is divided evenly.
-
-    Raises
-    ------
-    PlanError
-        DS304 where the counts do not come out whole, DS305 where they do not sum up.
-    """
-    if explicit is not None:
-        return _explicit_layers(layers, pp, virtual_stages, explicit)
-    if first is not None or last is not None:
-        return _uneven_ends(layers, pp, virtual_stages, first, last)
-    each, rest = divmod(layers, pp * virtual_stages)
-    if rest or each == 0:
-        raise PlanError(
-            "DS304",
-            f"{layers} layers do not divide into pp({pp}) * virtual_stages({virtual_stages}) = "
-            f"{pp * virtual_stages} chunks",
-            path=("plan", "virtual_stages" if virtual_stages > 1 else "pp"),
-            value=pp * virtual_stages,
-            rule="every model chunk has the same whole number of layers, unless layers_per_stage, "
-            "first_stage_layers or last_stage_layers says otherwise",
-            fix=f"choose pp * virtual_stages among the divisors of {layers}, "
-            "or set layers_per_stage",
-        )
-    return ((each,) * virtual_stages,) * pp
-
-
-def _explicit_layers(
-    layers: int, pp: int, virtual_stages: int, counts: tuple[int, ...]
-) -> tuple[tuple[int, ...], ...]:
-    chunks = pp * virtual_stages
-    if len(counts) not in (pp, chunks) or sum(counts) != layers or min(counts) < 0:
-        raise PlanError(
-            "DS305",
-            f"layers_per_stage has {len(counts)} entries that sum to {sum(counts)}",
-            path=("plan", "layers_per_stage"),
-            value=list(counts),
-            rule=f"one count >= 0 for each of {pp} stages"
-            + (f" or {chunks} model chunks" if virtual_stages > 1 else "")
-            + f", summing to the model's {layers} layers",
-            fix="change the counts",
-        )
-    if len(counts) == chunks:
-        return tuple(tuple(counts[v * pp + s] for v in range(virtual_stages)) for s in range(pp))
-    return tuple(tuple(split) for split in (_even(c, virtual_stages) for c in counts))
-
-
-def _even(count: int, parts: int) -> list[int]:
-    each, rest = divmod(count, parts)
-    if rest:
-        raise PlanError(
-            "DS304",
-            f"{count} layers of a stage do not divide into {parts} virtual stages",
-            path=("plan", "layers_per_stage"),
-            value=count,
-            rule="layers of a stage divide by virtual_stages",
-            fix="list one count for each model chunk instead",
-        )
-    return [each] * parts
-
-
-def _uneven_ends(
-    layers: int, pp: int, virtual_stages: int, first: int | None, last: int | None
-) -> tuple[tuple[int, ...], ...]:
-    middle = pp - (first is not None) - (last is not None)
-    rest = layers - (first or 0) - (last or 0)
-    if pp < 2 or rest < 0 or (middle == 0) != (rest == 0) or (middle and rest % middle):
-        raise PlanError(
-            "DS304",
-            f"first_stage_layers={first}, last_stage_layers={last} "
-            f"leave {rest} layers for {middle} stages",
-            path=("plan", "first_stage_layers" if first is not None else "last_stage_layers"),
-            value=first if first is not None else last,
-            rule="the stages between share the remaining layers evenly (pp >= 2)",
-            fix=f"choose counts so that the rest of {layers} divides by {max(middle, 1)}",
-        )
-    each = rest // middle if middle else 0
-    counts = [each] * pp
-    if first is not None:
-        counts[0] = first
-    if last is not None:
-        counts[-1] = last
-    return tuple(tuple(_even(c, virtual_stages)) for c in counts)
-
-
-def check_divisions(
-    plan: Plan, *, heads: int, kv_heads: int, ffn: int, sequence_length: int
-) -> None:
-    """Refuse a plan whose tensor parallelism does not divide the model.
-
-    Raises
-    ------
-    PlanError
-        DS306 heads, key/value heads or feed-forward; DS307 sequence parallelism; DS308 strategies
-        that are not modelled together.
-    """
-    for what, count in (("heads", heads), ("kv_heads", kv_heads), ("ffn", ffn)):
-        if count % plan.tp:
-            divisors = [d for d in range(1, count + 1) if count % d == 0 and d <= 64]
-            raise PlanError(
-                "DS306",
-                f"tp({plan.tp}) does not divide {what}({count})",
-                path=("plan", "tp"),
-                value=plan.tp,
-                rule=f"{what} % tp == 0: each rank holds whole {what}",
-                fix=f"use tp in {divisors}",
-            )
-    if plan.sequence_parallel and plan.tp == 1:
-        raise PlanError(
-            "DS307",
-            "sequence_parallel needs tp > 1",
-            path=("plan", "sequence_parallel"),
-            value=True,
-            rule="sequence parallelism divides tokens over the tensor-parallel group",
-            fix="set tp > 1 or sequence_parallel: false",
-        )
-    if plan.sequence_parallel and sequence_length % plan.tp:
-        raise PlanError(
-            "DS307",
-            f"tp({plan.tp}) does not divide sequence_length({sequence_length})",
-            path=("batch", "sequence_length"),
-            value=sequence_length,
-            rule="sequence_length % tp == 0 with sequence_parallel",
-            fix="change tp or sequence_length",
-        )
-    if plan.cp > 1:
-        raise PlanError(
-            "DS308",
-            f"cp({plan.cp}): context parallelism is not modelled yet",
-            path=("plan", "cp"),
-            value=plan.cp,
-            rule="cp = 1 in this version",
-            fix="set cp: 1",
-        )
-
-
-def with_layers(plan: Plan, layers_per_chunk: tuple[tuple[int, ...], ...]) -> Plan:
-    """Return `plan` with another division of layers."""
-    return replace(plan, layers_per_chunk=layers_per_chunk)

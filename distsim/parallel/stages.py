@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from distsim.parallel.division import Division
 from distsim.parallel.plan import Plan
-from distsim.parallel.recompute import layer_unit, plain_unit
+from distsim.parallel.recompute import group_unit, parts, plain_unit
 from distsim.parallel.step import Collective, Step, Unit
 from distsim.parallel.tensor import TensorParallel
 from distsim.workload.op import Op
@@ -29,13 +29,44 @@ class Chunk:
 
     @property
     def parameters(self) -> float:
-        """Parameters that one rank holds."""
+        """Parameters that one rank holds beside those of experts."""
         return sum(u.parameters for u in self.units)
+
+    @property
+    def expert_parameters(self) -> float:
+        """Parameters of experts that one rank holds."""
+        return sum(u.expert_parameters for u in self.units)
 
     @property
     def saved_bytes(self) -> float:
         """Activations that one micro batch keeps here between forward and backward."""
         return sum(u.saved_bytes for u in self.units)
+
+    @property
+    def weight_bytes(self) -> float:
+        """What one micro batch keeps here between input gradient and weight gradient."""
+        return sum(u.weight_bytes for u in self.units)
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """The operators of a model for one micro batch.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        Kind of each layer, a key of `kinds`.
+    kinds : dict of str to tuple of Op
+    embedding, head : tuple of Op
+    region_elements : float
+        b s h: elements of the array that passes from layer to layer, of one rank's tokens.
+    """
+
+    layers: tuple[str, ...]
+    kinds: dict[str, tuple[Op, ...]]
+    embedding: tuple[Op, ...]
+    head: tuple[Op, ...]
+    region_elements: float
 
 
 def boundary_bytes(plan: Plan, tensor: TensorParallel, region_elements: float) -> float:
@@ -48,38 +79,40 @@ def boundary_bytes(plan: Plan, tensor: TensorParallel, region_elements: float) -
     return region_elements * tensor.element_bytes / (plan.tp if divided else 1)
 
 
-def model_chunks(
-    plan: Plan,
-    tensor: TensorParallel,
-    layer: Sequence[Op],
-    embedding: Sequence[Op],
-    head: Sequence[Op],
-    region_elements: float,
-) -> list[list[Chunk]]:
-    """Return ``[stage][chunk]``; embedding in the first, head in the last model chunk.
-
-    Parameters
-    ----------
-    region_elements : float
-        b s h: elements of the array that passes from layer to layer.
-    """
-    tokens_divided = plan.tp if plan.sequence_parallel else 1
-    unit = layer_unit(
-        tensor, layer, plan.recompute, region_elements * tensor.element_bytes / tokens_divided
-    )
-    first, last = plain_unit("embedding", tensor, embedding), plain_unit("head", tensor, head)
+def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[list[Chunk]]:
+    """Return ``[stage][chunk]``; embedding in the first, head in the last model chunk."""
+    whole_bytes = operators.region_elements * division.tensor.element_bytes
+    input_bytes = whole_bytes / (plan.tp if plan.sequence_parallel else 1)
+    first = plain_unit("embedding", division, operators.embedding)
+    last = plain_unit("head", division, operators.head)
     gathers: tuple[Step, ...] = ()
     if plan.scatter_gather_p2p and plan.tp > 1 and not plan.sequence_parallel:
-        whole = Collective("all_gather", region_elements * tensor.element_bytes)
-        gathers = (Step("p2p_gather", (), whole),)
+        gathers = (Step("p2p_gather", (), Collective("all_gather", whole_bytes)),)
+    made: dict[tuple[tuple[str, ...], int, str], Unit] = {}
+
+    def units(begin: int, count: int) -> list[Unit]:
+        out = []
+        for part in parts(plan.recompute, begin, count):
+            kinds = tuple(operators.layers[begin + i] for i in part.group)
+            key = (kinds, part.place, part.mode)
+            if key not in made:
+                group = [operators.kinds[kind] for kind in kinds]
+                made[key] = group_unit(division, group, part.place, part.mode, input_bytes)
+            out.append(made[key])
+        return out
+
+    counts = plan.chunk_layers()
+    begins = [sum(counts[:k]) for k in range(len(counts))]
     stages = []
-    for stage in range(plan.pp):
+    for held in plan.placement:
         chunks = []
-        for chunk in range(plan.virtual_stages):
-            is_first = stage == 0 and chunk == 0
-            is_last = stage == plan.pp - 1 and chunk == plan.virtual_stages - 1
-            units = (unit,) * plan.layers_per_chunk[stage][chunk]
-            units = ((first,) if is_first else ()) + units + ((last,) if is_last else ())
-            chunks.append(Chunk(units, () if is_first else gathers, () if is_last else gathers))
+        for number in held:
+            k = number % len(counts)
+            members = units(begins[k], counts[k])
+            is_first, is_last = k == 0, k == len(counts) - 1
+            members = ([first] if is_first else []) + members + ([last] if is_last else [])
+            chunks.append(
+                Chunk(tuple(members), () if is_first else gathers, () if is_last else gathers)
+            )
         stages.append(chunks)
     return stages

@@ -38,7 +38,7 @@ def memory_advice(
             offer("zero_stage 2", stage.gradients_bytes * saved)
         if plan.zero_stage == 2:
             offer("zero_stage 3", stage.weights_bytes * saved)
-    if plan.recompute != "full":
+    if plan.recompute.mode != "full":
         offer("recompute full", stage.activations_bytes * 0.8)
     if plan.micro_size > 1:
         offer("half the micro_size", stage.activations_bytes / 2)

@@ -1,7 +1,8 @@
 """Where the time of a step goes: parts that sum to it, averaged over devices.
 
-A device computes, or it waits. Inside a segment, time beside kernels is exposed tensor-parallel
-communication or waiting for the host. A wait before a task is split by what the task waited for:
+A device computes, or it waits. Inside a segment, time beside kernels is exposed communication of
+tensor, context or expert parallelism, or waiting for the host. A wait before a
+task is split by what the task waited for:
 the part during which a transfer to it was under way is exposed communication of that kind, the
 rest is bubble.
 """
@@ -29,6 +30,7 @@ class Breakdown:
     pipeline_s: float
     data_s: float
     context_s: float
+    expert_s: float
     bubble_s: float
     optimizer_s: float
     host_s: float
@@ -43,6 +45,8 @@ _WAITS = {
     TaskKind.PIPELINE: "pipeline_s",
     TaskKind.DATA: "data_s",
     TaskKind.CONTEXT: "context_s",
+    TaskKind.EXPERT: "expert_s",
+    TaskKind.HOST: "host_s",
 }
 
 
@@ -63,11 +67,15 @@ def breakdown(program: Program, run: Run) -> tuple[Breakdown, list[dict[str, flo
     cost = program.segment_cost
     label = graph.segment[tasks]
     duration = run.end_s[tasks] - run.start_s[tasks]
-    tensor = np.asarray([c.tensor_s for c in cost])[label]
+    exposed = {
+        part: np.asarray([getattr(c, part) for c in cost])[label]
+        for part in ("tensor_s", "context_s", "expert_s")
+    }
     host = np.asarray([c.host_wait_s for c in cost])[label]
     updating = graph.kind[tasks] == TaskKind.OPTIMIZER
-    kernels = duration - tensor - host
-    parts["tensor_s"] += np.bincount(own, weights=tensor, minlength=classes)
+    kernels = duration - sum(exposed.values()) - host
+    for part, value in exposed.items():
+        parts[part] += np.bincount(own, weights=value, minlength=classes)
     parts["host_s"] += np.bincount(own, weights=host, minlength=classes)
     parts["compute_s"] += np.bincount(own, weights=kernels * ~updating, minlength=classes)
     parts["optimizer_s"] += np.bincount(own, weights=kernels * updating, minlength=classes)
@@ -98,7 +106,10 @@ def _waits(
     place[tasks] = np.arange(len(tasks))
     target = np.repeat(np.arange(graph.n_tasks), np.diff(graph.dep_ptr))
     source = graph.dep
-    keep = (place[target] >= 0) & (graph.transfer[source] >= 0)
+    owner = graph.stream_device[graph.stream]
+    own_host = (graph.kind[source] == TaskKind.HOST) & (owner[source] == owner[target])
+    waited = (graph.transfer[source] >= 0) | own_host
+    keep = (place[target] >= 0) & waited
     source, at = source[keep], place[target[keep]]
     gap_to = run.start_s[tasks]
     gap = np.maximum(gap_to - gap_from, 0.0)

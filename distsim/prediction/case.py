@@ -19,8 +19,9 @@ class Case:
         Tokens in one step, over all devices.
     model_flop, hardware_flop : float
         FLOP of one step without and with recomputation, over all devices.
-    optimizer_bytes : float
-        Bytes of optimizer state a parameter.
+    optimizer_bytes : tuple of tuple of float
+        Bytes of optimizer state of one rank of each stage, before sharding, for each domain of
+        data-parallel ranks.
     parameters : int
         Parameters of the whole model.
     resolved : dict
@@ -34,7 +35,7 @@ class Case:
     tokens: float
     model_flop: float
     hardware_flop: float
-    optimizer_bytes: float
+    optimizer_bytes: tuple[tuple[float, ...], ...]
     parameters: int
     evaluator: str
     resolved: dict[str, Any]

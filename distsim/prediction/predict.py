@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from distsim.engine import graph
 from distsim.engine.result import Run
 from distsim.parallel.memory import StageMemory, activations_in_flight_bytes, stage_memory
@@ -14,8 +16,7 @@ from distsim.prediction.breakdown import Breakdown, breakdown
 from distsim.prediction.case import Case
 from distsim.prediction.timeline import Timeline
 from distsim.prediction.usage import Usage, usage
-from distsim.program.build import Program, build, plan_actions
-from distsim.schedule import FORWARD
+from distsim.program.build import Program, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,24 +129,22 @@ def memory(case: Case) -> Memory:
     """Add up the memory of every stage."""
     inputs, plan = case.inputs, case.inputs.plan
     stages = []
-    for chunks, order in zip(inputs.chunks, plan_actions(plan), strict=True):
-        in_flight = activations_in_flight_bytes(
-            order.kind == FORWARD, order.chunk, [c.saved_bytes for c in chunks]
-        )
+    for stage, order in enumerate(inputs.orders()):
+        chunks = [v.chunks[stage] for v in inputs.variants]
         stages.append(
             stage_memory(
                 plan,
                 inputs.data,
                 case.numerics,
-                chunks,
-                in_flight,
-                optimizer_bytes=case.optimizer_bytes,
+                chunks[0],
+                activations_in_flight_bytes(order, chunks, inputs.variants_of()),
+                optimizer_bytes=case.optimizer_bytes[stage],
                 boundary_bytes=inputs.boundary_bytes,
                 reserved_bytes=inputs.device.reserved_bytes,
             )
         )
     peak = max(s.peak_bytes for s in stages)
-    capacity = inputs.device.memory_bytes
+    capacity = min(d.memory_bytes for d in inputs.devices)
     advice = memory_advice(plan, stages, capacity) if peak > capacity else ()
     return Memory(peak, capacity, tuple(stages), advice)
 
@@ -155,6 +154,7 @@ _NAMES = {
     "pipeline_s": "exposed pipeline sends",
     "data_s": "exposed data-parallel communication",
     "context_s": "exposed context-parallel communication",
+    "expert_s": "exposed expert-parallel communication",
     "bubble_s": "the pipeline bubble and waiting for other stages",
     "optimizer_s": "the optimizer",
     "host_s": "waiting for the host to launch kernels",
@@ -197,7 +197,8 @@ def assemble(case: Case, program: Program, run: Run, asked: str) -> Prediction:
     step_s = run.makespan
     parts, _ = breakdown(program, run)
     devices = inputs.plan.devices
-    peak = inputs.device.peak_flop_per_s[inputs.dtype] * devices
+    each = np.bincount(inputs.kinds(), minlength=len(inputs.devices))
+    peak = float(each @ [d.peak_flop_per_s[inputs.dtype] for d in inputs.devices])
     warnings = list(case.warnings)
     if run.evaluator == "graph" and asked == "graph" and not graph.is_valid(program.graph, run):
         warnings.append(

@@ -83,10 +83,8 @@ def _transfers(program: Program) -> list[tuple[TransferType, float]]:
 
 
 def _inside_segments(program: Program) -> list[tuple[TransferType, float]]:
-    """Return how often each tensor-parallel collective runs inside a segment."""
+    """Return how often each collective inside a layer runs inside a segment."""
     graph, network = program.graph, program.network
-    if "tensor" not in network.groups:
-        return []
     out = []
     owner = graph.stream_device[graph.stream]
     labelled = np.flatnonzero(np.isin(graph.segment, list(program.contents)))
@@ -95,20 +93,20 @@ def _inside_segments(program: Program) -> list[tuple[TransferType, float]]:
     )
     for (index, label), n in zip(pairs.T.tolist(), times.tolist(), strict=True):
         rank = int(network.fold.example[index])
-        group = int(network.groups["tensor"].of_rank[rank])
         for step in program.contents[label][1]:
             if step.collective is not None:
-                name, size_bytes = step.collective.name, step.collective.size_bytes
-                kind, _ = network.best("tensor", group, name, size_bytes)
-                out.append((kind, n / _classes_of(program, kind)))
+                c = step.collective
+                group = int(network.groups[c.axis].of_rank[rank])
+                kind, _ = network.best(c.axis, group, c.name, c.size_bytes)
+                out.append((kind, n / _classes_of(program, c.axis, kind)))
     return out
 
 
-def _classes_of(program: Program, kind: TransferType) -> int:
+def _classes_of(program: Program, axis: str, kind: TransferType) -> int:
     """Return how many classes a group has: each of them runs segments that hold its collectives."""
     network = program.network
     example = int(network.fold.tables[kind.family].example[kind.kind])
-    return len(np.unique(network.fold.class_of[network.groups["tensor"].ranks[example]]))
+    return len(np.unique(network.fold.class_of[network.groups[axis].ranks[example]]))
 
 
 def usage(program: Program, step_s: float) -> Usage:

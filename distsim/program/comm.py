@@ -47,7 +47,9 @@ class Groups:
     Attributes
     ----------
     name : str
-        ``tensor``, ``data``, ``forward``, ``backward``, ``tied``.
+        ``tensor``, ``context``, ``expert``, ``expert_tensor``, ``data``, ``replica``,
+        ``expert_data``, ``expert_replica``, ``tied``, and ``forward``, ``backward`` and their
+        further ones.
     ranks : int64[groups, n]
     role : int64[groups]
     of_rank : int64[ranks]
@@ -94,6 +96,21 @@ def pair_groups(
     role = np.repeat([a * mesh.pp + b for a, b in hops], per_stage)
     sender = 0 if "send" in sizes_bytes else None
     return Groups(name, ranks, role, _of_rank(ranks, mesh.size, sender), sizes_bytes)
+
+
+def _flat(parts: list[Ints]) -> Ints:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _differ(links: Ints, values: Ints) -> bool:
+    """Say whether some link has two values."""
+    if not len(links):
+        return False
+    low = np.full(int(links.max()) + 1, np.iinfo(np.int64).max)
+    high = np.full(len(low), np.iinfo(np.int64).min)
+    np.minimum.at(low, links, values)
+    np.maximum.at(high, links, values)
+    return bool((low < high).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,16 +232,37 @@ class Network:
         """Return the type of a group."""
         return int(self.table(axis)[1].type_of_group[group])
 
-    def groups_meet(self, axis: str) -> bool:
-        """Say whether two groups of an axis load the same link."""
+    def groups_meet(self, axis: str, other: str | None = None) -> bool:
+        """Say whether groups that do not move in step load the same link.
+
+        Groups of one type do the same at the same instants, so what they cost each other is known
+        beforehand (`collective_s`). Those of two types of an axis may meet at any time, and so may
+        groups of two axes, unless they belong to the same pipeline stage: a rank is in one of them
+        after the other.
+
+        Parameters
+        ----------
+        other : str, optional
+            Another axis; by default groups of the same axis.
+        """
+        key = self._types_on_links(axis)
+        if other is None:
+            return _differ(*key)
+        mine, theirs = (self._roles_on_links(a) for a in (axis, other))
+        return _differ(*(np.concatenate(parts) for parts in zip(mine, theirs, strict=True)))
+
+    def _types_on_links(self, axis: str) -> tuple[Ints, Ints]:
+        """Return (link, type of the group) of every entry of an axis."""
         head = f"{self.prefix}{axis}/"
-        for name, traffic in self.families.items():
-            if name.startswith(head):
-                last = np.full(self.topology.n_links, -1, dtype=np.int64)
-                last[traffic.entry_link] = traffic.entry_group
-                if (last[traffic.entry_link] != traffic.entry_group).any():
-                    return True
-        return False
+        found = [(n, f) for n, f in self.families.items() if n.startswith(head)]
+        links = [f.entry_link for _, f in found]
+        types = [self.fold.tables[n].type_of_group[f.entry_group] for n, f in found]
+        return _flat(links), _flat(types)
+
+    def _roles_on_links(self, axis: str) -> tuple[Ints, Ints]:
+        head = f"{self.prefix}{axis}/"
+        found = [f for n, f in self.families.items() if n.startswith(head)]
+        return _flat([f.entry_link for f in found]), _flat([f.role[f.entry_group] for f in found])
 
     @property
     def types(self) -> tuple[TransferType, ...]:

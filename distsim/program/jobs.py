@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.hardware.topology import Topology
-from distsim.program.build import Inputs, Program, emit, groups_of, mesh_of
+from distsim.program.build import Inputs, Program, emit, groups_of
 from distsim.program.comm import Groups, Network, Transfers, build_network
 from distsim.program.fold import Fold
 from distsim.program.opgraph import OpGraph, TaskKind
@@ -72,7 +72,7 @@ def join(
     starts_s : sequence of float
         When each job begins.
     """
-    sizes = [mesh_of(job.plan).size for job in jobs]
+    sizes = [job.plan.devices for job in jobs]
     base = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     network = _network(jobs, base, topology, fold_enabled=fold_enabled)
     views = [_view(network, jobs[i], i, base) for i in range(len(jobs))]
@@ -93,14 +93,14 @@ def _network(
 ) -> Network:
     groups, roles, stages = [], [], 0
     for index, job in enumerate(jobs):
-        roles.append(mesh_of(job.plan).stage_of() + stages)
+        roles.append(job.roles() + stages)
         for g in groups_of(job):
             ranks = g.ranks + base[index]
             groups.append(
                 Groups(f"{index}{_BAR}{g.name}", ranks, g.role + stages, g.of_rank, g.sizes_bytes)
             )
-        # Roles of sends count up to pp^2; jobs never share one.
-        stages += job.plan.pp**2 + job.plan.pp
+        # Roles of sends count up to pp^2, those of ranks to pp kinds; jobs never share one.
+        stages += job.plan.pp * (job.plan.pp + len(job.devices) + 1)
     device_of = np.concatenate([job.device_of for job in jobs])
     return build_network(
         device_of, np.concatenate(roles), groups, topology, fold_enabled=fold_enabled

@@ -1,99 +1,48 @@
-"""Communication between classes of ranks: sends between stages, gradients, parameters."""
+"""Gradients and parameters between ranks that hold the same: reductions and gathers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from distsim.parallel.data import DataParallel
-from distsim.parallel.plan import Plan
-from distsim.program.actions import ClassProgram
+from distsim.parallel.data import DataParallel, Domain
+from distsim.program.actions import ClassProgram, Hook
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
 from distsim.program.opgraph import TaskKind
 
 Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 
-def pipeline_sends(
-    emitter: Emitter,
-    network: Network,
-    programs: Sequence[ClassProgram],
-    plan: Plan,
-    size_bytes: float,
-    hops: Sequence[tuple[int, int]],
-) -> None:
-    """Send activations forward and gradients backward between stages, for every micro batch.
+def phases(data: DataParallel, domain: Domain, parameters: float) -> list[Phase]:
+    """Return the collectives that reduce the gradients of so many parameters, in order.
 
-    Sends of one rank in one direction run in the order in which it produces them. Without
-    `overlap_p2p` the sender computes nothing until its send is done.
+    Sharded states are reduced and scattered among the ranks that share them; replicas then sum up
+    their shares. Compressed gradients go as their compression says.
     """
-    following = {a: b for a, b in hops}
-    per_stage = plan.devices // plan.pp
-    for direction, kind in (("forward", 0), ("backward", 1)):
-        step = following if kind == 0 else {b: a for a, b in hops}
-        of_rank = network.groups[direction].of_rank
-        for program in programs:
-            if program.stage not in step:
-                continue
-            peer_stage = step[program.stage]
-            peer_rank = program.rank % per_stage + peer_stage * per_stage
-            peer = programs[int(network.fold.class_of[peer_rank])]
-            shift = _chunk_shift(program.stage, peer_stage, kind)
-            source, target = _pairs(program, peer, kind, shift)
-            if not len(source):
-                continue
-            transfer = network.transfer(direction, int(of_rank[program.rank]), "send", size_bytes)
-            order = np.argsort(source, kind="stable")
-            source, target = source[order], target[order]
-            _send(emitter, program, direction, transfer, source, target, plan.overlap_p2p)
+    if domain.size == 1:
+        return []
+    if data.compression is not None:
+        scattered = data.collective == "reduce_scatter"
+        made = data.compression.exchanges(parameters, domain.size, scattered=scattered)
+        return [Phase(domain.name, e.collective, e.size_bytes) for e in made]
+    size = parameters * data.reduce_bytes
+    out = [Phase(domain.name, data.collective, size)] if domain.shard > 1 else []
+    if domain.replicas > 1:
+        out.append(Phase(domain.across, "all_reduce", size / domain.shard))
+    return out
 
 
-def _chunk_shift(stage: int, peer_stage: int, kind: int) -> int:
-    """Return by how many chunks the model moves on at this hop (1 where it wraps around)."""
-    if kind == 0:
-        return 1 if peer_stage < stage else 0
-    return -1 if peer_stage > stage else 0
+class Phase(NamedTuple):
+    """One collective of a reduction."""
 
-
-def _pairs(program: ClassProgram, peer: ClassProgram, kind: int, shift: int) -> tuple[Ints, Ints]:
-    chunks = program.begin.shape[1]
-    here = np.arange(chunks)
-    there = here + shift
-    keep = (there >= 0) & (there < chunks)
-    source = program.end[kind][here[keep]].reshape(-1)
-    target = peer.begin[kind][there[keep]].reshape(-1)
-    return source, target
-
-
-def _send(
-    emitter: Emitter,
-    program: ClassProgram,
-    direction: str,
-    transfer: int,
-    source: Ints,
-    target: Ints,
-    overlap: bool,
-) -> None:
-    stream = emitter.stream(program.index, f"send {direction}")
-    label = emitter.name(f"send {direction} stage {program.stage}")
-    first = emitter.tasks(
-        len(source),
-        stream=stream,
-        kind=int(TaskKind.PIPELINE),
-        transfer=transfer,
-        segment=label,
-        stage=program.stage,
-    )
-    tasks = first + np.arange(len(source))
-    emitter.chain(tasks)
-    emitter.edges(source, tasks)
-    emitter.edges(tasks, target)
-    if not overlap:
-        blocked = source < program.last
-        emitter.edges(tasks[blocked], source[blocked] + 1)
+    axis: str
+    collective: str
+    size_bytes: float
 
 
 def reductions_and_gathers(
@@ -107,29 +56,27 @@ def reductions_and_gathers(
         Class -> tasks after which its gradients are reduced.
     """
     ready = {p.index: np.asarray([p.last]) for p in programs}
-    if data.size == 1:
-        return ready
-    for classes, group in data_groups(network):
-        members = [programs[c] for c in classes]
-        if len(members[0].gather_task):
-            _gathers(emitter, network, members, group, data)
-        if len(members[0].reduce_task):
-            tasks = _reductions(emitter, network, members, group, data)
-            for member in members:
-                ready[member.index] = np.asarray([member.last, tasks[-1]])
+    for number, domain in enumerate(data.domains):
+        if domain.shard > 1 and any(len(p.gathers[number].task) for p in programs):
+            for classes, group in groups_by_type(network, domain.name):
+                members = [programs[c] for c in classes]
+                if len(members[0].gathers[number].task):
+                    _gathers(emitter, network, members, group, data, number)
+        if any(len(p.reduces[number].task) for p in programs):
+            _reductions(emitter, network, programs, data, number, ready)
     return ready
 
 
-def data_groups(network: Network) -> list[tuple[Ints, int]]:
-    """Return (classes of the members, example group) of each type of data-parallel group."""
-    _, table = network.table("data")
-    ranks = network.groups["data"].ranks
+def groups_by_type(network: Network, axis: str) -> list[tuple[Ints, int]]:
+    """Return (classes of the members, example group) of each type of group of an axis."""
+    _, table = network.table(axis)
+    ranks = network.groups[axis].ranks
     return [(np.unique(network.fold.class_of[ranks[g]]), int(g)) for g in table.example]
 
 
-def _sized(network: Network, group: int, collective: str, sizes: npt.NDArray[np.float64]) -> Ints:
+def _sized(network: Network, axis: str, group: int, collective: str, sizes: Floats) -> Ints:
     distinct, inverse = np.unique(sizes, return_inverse=True)
-    types = [network.transfer("data", group, collective, float(s)) for s in distinct]
+    types = [network.transfer(axis, group, collective, float(s)) for s in distinct]
     return np.asarray(types)[inverse.reshape(-1)]
 
 
@@ -139,50 +86,105 @@ def _gathers(
     members: Sequence[ClassProgram],
     group: int,
     data: DataParallel,
+    number: int,
 ) -> None:
-    """Gather parameters, each not before the unit `prefetch` units ahead of its use has begun."""
+    """Gather parameters, each not before the unit some units ahead of its use has begun."""
     lead = members[0]
-    count = len(lead.gather_task)
+    hook = lead.gathers[number]
+    count = len(hook.task)
     first = emitter.tasks(
         count,
-        stream=emitter.stream(lead.index, "gather"),
+        stream=emitter.stream(lead.index, _stream("gather", data, number)),
         kind=int(TaskKind.DATA),
-        transfer=_sized(network, group, "all_gather", lead.gather_bytes),
-        segment=emitter.name(f"gather parameters stage {lead.stage}"),
+        transfer=_sized(
+            network, data.domains[number].name, group, "all_gather", hook.amount * data.gather_bytes
+        ),
+        segment=emitter.name(f"gather {_what(data, number)} stage {lead.stage}"),
         stage=lead.stage,
     )
     tasks = first + np.arange(count)
     emitter.chain(tasks)
+    ahead = _ahead(hook, data)
+    waits = np.flatnonzero(ahead >= 0)
     for member in members:
-        emitter.edges(tasks, member.gather_task)
-        opened = member.gather_task[: max(0, count - data.prefetch)] - 1
-        waiting = tasks[data.prefetch :]
+        needed = member.gathers[number].task
+        emitter.edges(tasks, needed)
+        opened = needed[ahead[waits]] - 1
         keep = opened >= member.first
-        emitter.edges(opened[keep], waiting[keep])
+        emitter.edges(opened[keep], tasks[waits[keep]])
+
+
+def _ahead(hook: Hook, data: DataParallel) -> Ints:
+    """Return for each gather the unit whose beginning it waits for (-1: none).
+
+    That is the unit `prefetch` units before, or later, so that what was gathered since stays under
+    the limit: a unit is dropped when the next one begins.
+    """
+    count = len(hook.task)
+    index = np.arange(count) - data.prefetch
+    if np.isfinite(data.limit_bytes):
+        total = np.concatenate([[0.0], np.cumsum(hook.amount * data.gather_bytes)])
+        # Units j .. i may be there together if total[i + 1] - total[j] <= limit.
+        oldest = np.searchsorted(total, total[1:] - data.limit_bytes * (1 + 1e-12), side="left")
+        index = np.maximum(index, np.minimum(oldest, np.arange(count)))
+    return np.maximum(index, -1)
+
+
+def _stream(what: str, data: DataParallel, number: int) -> str:
+    return what if number == 0 else f"{what} {data.domains[number].name.split('_')[0]}"
+
+
+def _what(data: DataParallel, number: int, what: str = "parameters") -> str:
+    return what if number == 0 else f"expert {what}"
 
 
 def _reductions(
     emitter: Emitter,
     network: Network,
-    members: Sequence[ClassProgram],
-    group: int,
+    programs: Sequence[ClassProgram],
     data: DataParallel,
-) -> Ints:
-    lead = members[0]
-    count = len(lead.reduce_task)
-    first = emitter.tasks(
-        count,
-        stream=emitter.stream(lead.index, "reduce"),
-        kind=int(TaskKind.DATA),
-        transfer=_sized(network, group, data.collective, lead.reduce_bytes),
-        segment=emitter.name(f"reduce gradients stage {lead.stage}"),
-        stage=lead.stage,
-    )
-    tasks = first + np.arange(count)
-    emitter.chain(tasks)
-    for member in members:
-        emitter.edges(member.reduce_task, tasks)
-        if data.blocking:
-            blocked = member.reduce_task < member.last
-            emitter.edges(tasks[blocked], member.reduce_task[blocked] + 1)
-    return tasks
+    number: int,
+    ready: dict[int, Ints],
+) -> None:
+    """Reduce gradients of a domain as they come, phase by phase."""
+    domain = data.domains[number]
+    before: dict[int, Ints] = {}
+    turns = len(phases(data, domain, 1.0))
+    for turn in range(turns):
+        axis, collective, _ = phases(data, domain, 1.0)[turn]
+        for classes, group in groups_by_type(network, axis):
+            members = [programs[c] for c in classes]
+            lead = members[0]
+            hook = lead.reduces[number]
+            if not len(hook.task):
+                continue
+            sizes = np.asarray([phases(data, domain, p)[turn].size_bytes for p in hook.amount])
+            name = _stream("reduce" if axis == domain.name else "replicate", data, number)
+            what = _what(data, number, "gradients")
+            first = emitter.tasks(
+                len(hook.task),
+                stream=emitter.stream(lead.index, name if turn == 0 else f"{name} {turn + 1}"),
+                kind=int(TaskKind.DATA),
+                transfer=_sized(network, axis, group, collective, sizes),
+                segment=emitter.name(f"reduce {what} stage {lead.stage}"),
+                stage=lead.stage,
+            )
+            tasks = first + np.arange(len(hook.task))
+            emitter.chain(tasks)
+            for member in members:
+                source = before.get(member.index, member.reduces[number].task)
+                emitter.edges(source, tasks)
+                before[member.index] = tasks
+                if turn == turns - 1:
+                    ready[member.index] = np.append(ready[member.index], tasks[-1])
+                    _block(emitter, member, number, tasks, data)
+
+
+def _block(
+    emitter: Emitter, member: ClassProgram, number: int, tasks: Ints, data: DataParallel
+) -> None:
+    """Make compute wait for each reduction where nothing overlaps."""
+    if data.blocking:
+        done = member.reduces[number].task
+        blocked = done < member.last
+        emitter.edges(tasks[blocked], done[blocked] + 1)

@@ -19,6 +19,7 @@ class TaskKind(IntEnum):
     CONTEXT = 4
     OPTIMIZER = 5
     HOST = 6
+    EXPERT = 7
 
 
 Int32 = npt.NDArray[np.int32]

@@ -1,20 +1,20 @@
 """Patterns: the tasks of one action (a micro batch through a model chunk, one direction).
 
 Most actions are one segment. An action is cut where something outside meets it: before a unit
-whose parameters must be gathered, after a unit whose gradients are ready, and around every
-tensor-parallel collective if others use the same links at the same time.
+whose parameters must be gathered, where gradients are ready to leave, and around the collectives
+inside a layer if others use the same links at the same time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 
-from distsim.parallel.data import DataParallel
-from distsim.parallel.stages import Chunk
-from distsim.parallel.step import Collective, Step, Unit
+from distsim.parallel.step import Collective, Step
 from distsim.program.opgraph import TaskKind
-from distsim.program.segment import Cost, Pricer
+from distsim.program.pieces import Piece
+from distsim.program.segment import PART_OF_AXIS, Cost, Pricer
 
 
 @dataclass(slots=True)
@@ -28,14 +28,15 @@ class Entry:
     steps : tuple of Step
         What a compute task stands for.
     collective : Collective or None
-        Set for a tensor-parallel transfer.
+        Set for a transfer.
     after : tuple of int
         Earlier entries to wait for, as negative offsets; -1 is the entry before, which for the
         first entry is the last of the action before.
-    gather_bytes : float
-        The entry waits for parameters of this size.
-    reduce_bytes : float
-        Gradients of this size are ready after the entry.
+    host : bool
+        The host launches the kernels of an action, beside the device.
+    gathers, reduces : tuple of float
+        The entry waits for so many parameters, or the gradients of so many are ready after it, for
+        each domain; empty: none.
     """
 
     label: str
@@ -43,117 +44,152 @@ class Entry:
     steps: tuple[Step, ...] = ()
     collective: Collective | None = None
     after: tuple[int, ...] = (-1,)
-    gather_bytes: float = 0.0
-    reduce_bytes: float = 0.0
+    gathers: tuple[float, ...] = ()
+    reduces: tuple[float, ...] = ()
+    host: bool = False
+
+    @property
+    def stream(self) -> str:
+        """Axis of a transfer, ``host``, or ``compute``."""
+        if self.collective is not None:
+            return self.collective.axis
+        return "host" if self.host else "compute"
 
     @property
     def kind(self) -> TaskKind:
-        """Compute, or tensor-parallel transfer."""
-        return TaskKind.COMPUTE if self.collective is None else TaskKind.TENSOR
+        """Compute, host, or a transfer by its part of the breakdown."""
+        if self.collective is not None:
+            return TaskKind[PART_OF_AXIS[self.collective.axis].upper()]
+        return TaskKind.HOST if self.host else TaskKind.COMPUTE
 
 
 Pattern = list[Entry]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Units of an action that stay together."""
-
-    steps: tuple[Step, ...]
-    gather_bytes: float
-    reduce_bytes: float
-
-
-def _steps(unit: Unit, forward: bool) -> tuple[Step, ...]:
-    return unit.forward if forward else unit.backward
-
-
-def pieces(
-    chunk: Chunk, data: DataParallel, *, forward: bool, gather: bool, reduce: bool
-) -> list[Piece]:
-    """Cut an action at gathers and reductions.
-
-    Parameters
-    ----------
-    gather, reduce : bool
-        Whether this action waits for parameters and whether its gradients leave.
-    """
-    units = chunk.units if forward else chunk.units[::-1]
-    received = chunk.receives_forward if forward else chunk.receives_backward
-    whole = [list(range(len(units)))] if units else []
-    groups = data.buckets(units) if gather or reduce else whole
-    out = []
-    for index, group in enumerate(groups):
-        members = [units[i] for i in group]
-        parameters = sum(u.parameters for u in members)
-        steps = tuple(s for u in members for s in _steps(u, forward))
-        out.append(
-            Piece(
-                (*received, *steps) if index == 0 else steps,
-                parameters * data.gather_bytes if gather else 0.0,
-                parameters * data.reduce_bytes if reduce else 0.0,
-            )
-        )
-    return out or [Piece(tuple(received), 0.0, 0.0)]
+CostOf = Callable[[tuple[Step, ...]], Cost]
 
 
 def pattern(
-    label: str,
-    cuts: Sequence[Piece],
-    pricer: Pricer,
-    *,
-    expand: bool,
-    cost_of: Callable[[tuple[Step, ...]], Cost],
+    label: str, cuts: Sequence[Piece], pricer: Pricer, *, expand: frozenset[str], cost_of: CostOf
 ) -> Pattern:
-    """Turn pieces into entries, one each, or one for each step if `expand`."""
+    """Turn pieces into entries: one each, and one for each collective of the axes in `expand`."""
     out: Pattern = []
     for piece in cuts:
         entries = (
-            _expanded(label, piece, pricer)
+            _expanded(label, piece, pricer, expand, cost_of)
             if expand
             else [Entry(label, cost_of(piece.steps), piece.steps)]
         )
-        entries[0].gather_bytes = piece.gather_bytes
-        entries[-1].reduce_bytes = piece.reduce_bytes
+        entries[0].gathers = piece.gathers
+        entries[-1].reduces = piece.reduces
         out += entries
     return out
 
 
-def _expanded(label: str, piece: Piece, pricer: Pricer) -> Pattern:
-    """Give every tensor-parallel collective a task of its own; join kernels between them."""
+def _expanded(
+    label: str, piece: Piece, pricer: Pricer, expand: frozenset[str], cost_of: CostOf
+) -> Pattern:
+    """Give collectives of some axes a task of their own; join what lies between them.
+
+    The host launches ahead of the device, through the whole piece: if it may be the later one it
+    has a task beside all others.
+    """
     out: Pattern = []
     run: list[Step] = []
+    whole = cost_of(piece.steps)
+    if whole.host_s > whole.compute_s:
+        out.append(Entry(label, Cost(host_s=whole.host_s), host=True))
+    begin = len(out)
 
     def flush() -> None:
         if run:
-            out.append(Entry(label, pricer.steps(run), tuple(run), after=_ends(out)))
+            steps = tuple(run)
+            cost = replace(pricer.steps(steps), host_s=0.0)
+            out.append(Entry(label, cost, steps, after=_ends(out, begin)))
             run.clear()
 
     for step in piece.steps:
-        kernels = Step(step.op, step.works)
-        if step.collective is None:
-            run.append(kernels)
+        if step.collective is None or step.collective.axis not in expand:
+            run.append(step)
             continue
+        kernels = Step(step.op, step.works)
         flush()
-        host = Cost(host_s=pricer.device.host_launch_s)
-        before = _ends(out)
-        out.append(Entry(step.op, host, (), step.collective, after=before))
+        before = _ends(out, begin)
+        out.append(Entry(step.op, collective=step.collective, after=before))
         if not step.works:
             continue
         if step.beside:
             # Kernels start with the transfer, so they wait for what the transfer waits for.
             after = tuple(o - 1 for o in before)
-            out.append(Entry(label, pricer.step(kernels), (kernels,), after=after))
+            cost = replace(pricer.step(kernels), host_s=0.0)
+            out.append(Entry(label, cost, (kernels,), after=after))
         else:
             run.append(kernels)
     flush()
-    if not out or len(_ends(out)) > 1:
-        out.append(Entry(label, Cost(), after=_ends(out)))
+    ends = _ends(out, begin)
+    if begin:
+        ends = (*ends, -len(out)) if len(out) > begin else (-1,)
+    if not out or len(ends) > 1:
+        out.append(Entry(label, after=ends))
     return out
 
 
-def _ends(entries: Pattern) -> tuple[int, ...]:
-    """Return offsets of the entries that the next one waits for."""
-    if len(entries) > 1 and entries[-2].collective is not None and -1 not in entries[-1].after:
+def _ends(entries: Pattern, begin: int) -> tuple[int, ...]:
+    """Return offsets of the entries that the next one waits for.
+
+    The first waits for what is before the pattern, beside the entries before `begin`.
+    """
+    if len(entries) == begin:
+        return (-1 - begin,)
+    last = len(entries) - 1
+    if last > begin and entries[-2].collective is not None and -1 not in entries[-1].after:
         return (-1, -2)
     return (-1,)
+
+
+def beside(label: str, one: Pattern, other: Pattern, contention_factor: float) -> Pattern:
+    """Run two patterns together, so that each communicates behind the kernels of the other.
+
+    Two single segments become one; otherwise their tasks take turns on each stream.
+    """
+    if len(one) == len(other) == 1:
+        cost = one[0].cost.beside(other[0].cost, contention_factor)
+        return [
+            Entry(
+                label,
+                cost,
+                (*one[0].steps, *other[0].steps),
+                gathers=one[0].gathers or other[0].gathers,
+                reduces=one[0].reduces or other[0].reduces,
+            )
+        ]
+    turns = [
+        (entries, i)
+        for pair in zip_longest(range(len(one)), range(len(other)))
+        for entries, i in zip((one, other), pair, strict=True)
+        if i is not None
+    ]
+    place = {(id(entries), i): j for j, (entries, i) in enumerate(turns)}
+    last: dict[str, int] = {}
+    out: Pattern = []
+    for j, (entries, i) in enumerate(turns):
+        entry = entries[i]
+        waits = {place[id(entries), i + o] if i + o >= 0 else -1 for o in entry.after} | {
+            last.get(entry.stream, -1)
+        }
+        last[entry.stream] = j
+        after = tuple(sorted((w - j for w in waits), reverse=True))
+        out.append(
+            Entry(
+                entry.label,
+                entry.cost,
+                entry.steps,
+                entry.collective,
+                after,
+                entry.gathers,
+                entry.reduces,
+                entry.host,
+            )
+        )
+    ends = {place[id(one), len(one) - 1], place[id(other), len(other) - 1]}
+    after = tuple(sorted((e - len(out) for e in ends), reverse=True))
+    out.append(Entry(label, after=after))
+    return out

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from distsim.cost.kernel import overlapped_s, price
@@ -11,6 +11,14 @@ from distsim.hardware.device import Device
 from distsim.parallel.step import Collective, Step
 
 CollectiveTime = Callable[[Collective], float]
+
+#: Axis of a collective -> part of the breakdown (a field of `Cost` without its unit).
+PART_OF_AXIS: Mapping[str, str] = {
+    "tensor": "tensor",
+    "context": "context",
+    "expert": "expert",
+    "expert_tensor": "expert",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +29,8 @@ class Cost:
     ----------
     compute_s : float
         Kernels.
-    tensor_s : float
-        Tensor-parallel communication that kernels do not hide.
+    tensor_s, context_s, expert_s : float
+        Communication inside a layer that kernels do not hide.
     host_s : float
         What the host needs to launch everything.
     restart_s : float
@@ -31,6 +39,8 @@ class Cost:
 
     compute_s: float = 0.0
     tensor_s: float = 0.0
+    context_s: float = 0.0
+    expert_s: float = 0.0
     host_s: float = 0.0
     restart_s: float = 0.0
 
@@ -38,14 +48,21 @@ class Cost:
         return Cost(
             self.compute_s + other.compute_s,
             self.tensor_s + other.tensor_s,
+            self.context_s + other.context_s,
+            self.expert_s + other.expert_s,
             self.host_s + other.host_s,
             self.restart_s + other.restart_s,
         )
 
     @property
+    def exposed_s(self) -> float:
+        """Communication that kernels do not hide."""
+        return self.tensor_s + self.context_s + self.expert_s
+
+    @property
     def device_s(self) -> float:
         """Time on the device."""
-        return self.compute_s + self.tensor_s
+        return self.compute_s + self.exposed_s
 
     @property
     def total_s(self) -> float:
@@ -56,6 +73,20 @@ class Cost:
     def host_wait_s(self) -> float:
         """Time the device waits for the host."""
         return max(0.0, self.host_s - self.device_s) + self.restart_s
+
+    def beside(self, other: Cost, contention_factor: float) -> Cost:
+        """Return the cost of two runs whose communication hides behind each other's kernels."""
+        both = self + other
+        hidden_s = overlapped_s(both.compute_s, both.exposed_s, contention_factor)
+        # Neither run is faster than it is alone.
+        exposed_s = max(hidden_s, self.device_s, other.device_s) - both.compute_s
+        share = max(exposed_s, 0.0) / both.exposed_s if both.exposed_s > 0.0 else 0.0
+        return replace(
+            both,
+            tensor_s=both.tensor_s * share,
+            context_s=both.context_s * share,
+            expert_s=both.expert_s * share,
+        )
 
 
 class Part(NamedTuple):
@@ -78,20 +109,28 @@ class Pricer:
         """Price one step."""
         kernels = price(step.works, self.device, self.dtype)
         if step.collective is None:
-            return Cost(kernels.device_s, 0.0, kernels.host_s)
+            return Cost(kernels.device_s, host_s=kernels.host_s)
         transfer_s = self.collective_s(step.collective)
-        host_s = kernels.host_s + self.device.host_launch_s
-        if not step.beside:
-            return Cost(kernels.device_s, transfer_s, host_s)
-        both_s = overlapped_s(kernels.device_s, transfer_s, self.device.contention_factor)
-        return Cost(kernels.device_s, both_s - kernels.device_s, host_s)
+        exposed_s = transfer_s
+        if step.beside:
+            both_s = overlapped_s(kernels.device_s, transfer_s, self.device.contention_factor)
+            exposed_s = both_s - kernels.device_s
+        part = PART_OF_AXIS[step.collective.axis]
+        return Cost(
+            kernels.device_s,
+            tensor_s=exposed_s if part == "tensor" else 0.0,
+            context_s=exposed_s if part == "context" else 0.0,
+            expert_s=exposed_s if part == "expert" else 0.0,
+            host_s=kernels.host_s + self.device.host_launch_s,
+        )
 
     def parts(self, step: Step) -> list[Part]:
         """Return what a step does, one after another, as a timeline shows it."""
         cost = self.step(step)
         out = []
         if step.collective is not None and not step.beside:
-            out.append(Part(f"{step.op} {step.collective.name}", "tensor", cost.tensor_s))
+            name, category = step.collective.name, PART_OF_AXIS[step.collective.axis]
+            out.append(Part(f"{step.op} {name}", category, cost.exposed_s))
             cost = Cost(cost.compute_s)
         if cost.device_s > 0.0:
             out.append(Part(step.op, "compute", cost.device_s))

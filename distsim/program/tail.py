@@ -9,17 +9,33 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.cost.kernel import price
-from distsim.hardware.device import Device
 from distsim.parallel.data import DataParallel
-from distsim.program.actions import ClassProgram
+from distsim.program.actions import ClassProgram, Priced
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
-from distsim.program.links import data_groups
+from distsim.program.links import groups_by_type, phases
 from distsim.program.opgraph import TaskKind
-from distsim.program.segment import Cost
-from distsim.workload.op import stream
+from distsim.program.segment import Cost, Pricer
+from distsim.workload.op import Work
 
 Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Gradients that two stages add up, because both hold the same weights.
+
+    Attributes
+    ----------
+    stages : tuple of int
+        The lower one first.
+    size_bytes : float
+    label : str
+    """
+
+    stages: tuple[int, int]
+    size_bytes: float
+    label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +44,20 @@ class Update:
 
     Attributes
     ----------
-    passes : tuple of float
-        Memory traffic of each pass over the parameters, bytes a parameter.
-    shard : int
-        Ranks that divide the update (ZeRO).
+    works : tuple of tuple of Work
+        Kernels of one rank of each stage.
     synchronized : bool
         A global norm or overflow check comes first, so all ranks meet.
     sync_latency_s : float
         Time of that small all-reduce.
-    tied_bytes : float
-        Gradient bytes of an embedding that first and last stage share.
+    shared : tuple of Shared
+        Weights that first and last stage share, or two copies of the model.
     """
 
-    passes: tuple[float, ...]
-    shard: int
+    works: tuple[tuple[Work, ...], ...]
     synchronized: bool
     sync_latency_s: float
-    tied_bytes: float
+    shared: tuple[Shared, ...] = ()
 
 
 def finish(
@@ -54,23 +67,20 @@ def finish(
     update: Update,
     data: DataParallel,
     ready: dict[int, Ints],
-    device: Device,
-    dtype: str,
-    costs: list[Cost],
+    pricers: Sequence[Pricer],
+    priced: Priced,
 ) -> None:
-    """Add everything after the last backward."""
+    """Add everything after the last backward.
+
+    Parameters
+    ----------
+    pricers : sequence of Pricer
+        Of each class of ranks.
+    """
     if data.reduce == "end":
-        _data_collective(
-            emitter,
-            network,
-            programs,
-            ready,
-            data.collective,
-            data.reduce_bytes,
-            "reduce gradients",
-        )
-    if update.tied_bytes:
-        _tied(emitter, network, programs, update.tied_bytes, ready)
+        _reduce(emitter, network, programs, data, ready)
+    if update.shared:
+        _shared(emitter, network, programs, update.shared, ready)
     if update.synchronized and (len(programs) > 1 or network.fold.count.sum() > 1):
         task = emitter.tasks(
             1,
@@ -82,13 +92,11 @@ def finish(
         for tasks in ready.values():
             emitter.edges(tasks, task)
         ready = {c: np.append(tasks, task) for c, tasks in ready.items()}
-    costs += [Cost()] * (len(emitter.names) - len(costs))
-    for program in programs:
-        works = [stream(b * program.parameters / update.shard) for b in update.passes]
-        kernels = price(works, device, dtype)
-        cost = Cost(kernels.device_s, 0.0, kernels.host_s)
+    priced.costs += [Cost()] * (len(emitter.names) - len(priced.costs))
+    for program, pricer in zip(programs, pricers, strict=True):
+        cost = update_cost(update, program.stage, pricer)
         label = emitter.name(f"optimizer stage {program.stage}")
-        costs.append(cost)
+        priced.costs.append(cost)
         task = emitter.tasks(
             1,
             stream=program.stream,
@@ -100,9 +108,53 @@ def finish(
         emitter.edges(ready[program.index], task)
         ready[program.index] = np.asarray([task])
     if data.gather == "end":
-        _data_collective(
-            emitter, network, programs, ready, "all_gather", data.gather_bytes, "gather parameters"
-        )
+        _gather(emitter, network, programs, data, ready)
+
+
+def update_cost(update: Update, stage: int, pricer: Pricer) -> Cost:
+    """Return the cost of the update kernels of one rank of a stage."""
+    kernels = price(update.works[stage], pricer.device, pricer.dtype)
+    return Cost(kernels.device_s, host_s=kernels.host_s)
+
+
+def _reduce(
+    emitter: Emitter,
+    network: Network,
+    programs: Sequence[ClassProgram],
+    data: DataParallel,
+    ready: dict[int, Ints],
+) -> None:
+    """Reduce all gradients that a rank holds, domain by domain."""
+    for number, domain in enumerate(data.domains):
+        made = [phases(data, domain, p.parameters[number]) for p in programs]
+        for turn in range(len(made[0])):
+            axis, collective, _ = made[0][turn]
+            sizes = [of[turn].size_bytes for of in made]
+            _data_collective(
+                emitter, network, programs, ready, axis, collective, sizes, "reduce gradients"
+            )
+
+
+def _gather(
+    emitter: Emitter,
+    network: Network,
+    programs: Sequence[ClassProgram],
+    data: DataParallel,
+    ready: dict[int, Ints],
+) -> None:
+    for number, domain in enumerate(data.domains):
+        if domain.shard > 1:
+            sizes = [p.parameters[number] * data.gather_bytes for p in programs]
+            _data_collective(
+                emitter,
+                network,
+                programs,
+                ready,
+                domain.name,
+                "all_gather",
+                sizes,
+                "gather parameters",
+            )
 
 
 def _data_collective(
@@ -110,18 +162,21 @@ def _data_collective(
     network: Network,
     programs: Sequence[ClassProgram],
     ready: dict[int, Ints],
+    axis: str,
     collective: str,
-    element_bytes: float,
+    sizes: Sequence[float],
     label: str,
 ) -> None:
-    """Run one collective over the data-parallel groups on all that a rank holds."""
-    for classes, group in data_groups(network):
+    """Run one collective over the groups of an axis on all that a rank holds."""
+    for classes, group in groups_by_type(network, axis):
         lead = programs[int(classes[0])]
+        if not sizes[lead.index]:
+            continue
         task = emitter.tasks(
             1,
             stream=emitter.stream(lead.index, label.split()[0]),
             kind=int(TaskKind.DATA),
-            transfer=network.transfer("data", group, collective, lead.parameters * element_bytes),
+            transfer=network.transfer(axis, group, collective, sizes[lead.index]),
             segment=emitter.name(f"{label} stage {lead.stage}"),
             stage=lead.stage,
         )
@@ -130,23 +185,29 @@ def _data_collective(
             ready[int(c)] = np.asarray([task])
 
 
-def _tied(
+def _shared(
     emitter: Emitter,
     network: Network,
     programs: Sequence[ClassProgram],
-    size_bytes: float,
+    shared: Sequence[Shared],
     ready: dict[int, Ints],
 ) -> None:
-    """Sum the gradients of the shared embedding over first and last stage."""
+    """Sum the gradients of weights that two stages hold."""
     name, table = network.table("tied")
+    ranks = network.families[name].ranks
+    stage_of = {p.index: p.stage for p in programs}
+    by_stages = {of.stages: of for of in shared}
     for group in table.example:
-        classes = np.unique(network.fold.class_of[network.families[name].ranks[int(group)]])
+        members = network.fold.class_of[ranks[int(group)]]
+        stages = sorted(stage_of[int(c)] for c in members)
+        of = by_stages[stages[0], stages[1]]
+        classes = np.unique(members)
         task = emitter.tasks(
             1,
-            stream=emitter.stream(int(classes[0]), "tied embedding"),
+            stream=emitter.stream(int(classes[0]), "shared weights"),
             kind=int(TaskKind.DATA),
-            transfer=network.transfer("tied", int(group), "all_reduce", size_bytes),
-            segment=emitter.name("reduce tied embedding"),
+            transfer=network.transfer("tied", int(group), "all_reduce", of.size_bytes),
+            segment=emitter.name(of.label),
         )
         for c in classes:
             emitter.edges(ready[int(c)], task)

@@ -11,7 +11,17 @@ _COUNT = {"type": "integer", "minimum": 0}
 _RATE = {"type": "number", "exclusiveMinimum": 0}
 _TEXTS = {"type": "array", "items": {"type": "string"}}
 
-_PARTS = ("compute", "tensor", "pipeline", "data", "context", "bubble", "optimizer", "host")
+_PARTS = (
+    "compute",
+    "tensor",
+    "pipeline",
+    "data",
+    "context",
+    "expert",
+    "bubble",
+    "optimizer",
+    "host",
+)
 _MEMORY = ("weights", "gradients", "optimizer", "activations", "buffers", "peak")
 _DEGREES = ("devices", "dp", "tp", "pp", "cp", "micro_size", "microbatches", "virtual_stages")
 

@@ -33,6 +33,7 @@ PARTS = {
     "pipeline_s": "pipeline communication, exposed",
     "data_s": "data communication, exposed",
     "context_s": "context communication, exposed",
+    "expert_s": "expert communication, exposed",
     "bubble_s": "bubble",
     "optimizer_s": "optimizer",
     "host_s": "waiting for the host",

@@ -14,9 +14,12 @@ from distsim.scenario.schema import (
     NAME,
     Batch,
     Cluster,
+    CompressionBlock,
+    ExpertLoadBlock,
     OptimizerBlock,
     Plan,
     PrecisionBlock,
+    RecomputeBlock,
     Scenario,
 )
 
@@ -25,6 +28,9 @@ _BLOCKS: dict[Path, type[BaseModel]] = {
     ("cluster",): Cluster,
     ("batch",): Batch,
     ("plan",): Plan,
+    ("plan", "recompute"): RecomputeBlock,
+    ("plan", "grad_compression"): CompressionBlock,
+    ("plan", "expert_load"): ExpertLoadBlock,
     ("precision",): PrecisionBlock,
     ("optimizer",): OptimizerBlock,
 }

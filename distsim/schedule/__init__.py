@@ -1,40 +1,78 @@
 """Pipeline schedules: integers in, the order of work of every stage out.
 
-A new schedule is one module with ``actions`` and ``bubble_fraction``, and one line in `REGISTRY`.
+A new schedule is one module with a `Schedule` and one line in `REGISTRY`.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from types import ModuleType
 
 from distsim.errors import PlanError
-from distsim.schedule import gpipe, interleaved, one_f_one_b
-from distsim.schedule.actions import BACKWARD, FORWARD, WEIGHT, Actions, peak_in_flight
+from distsim.schedule import (
+    dualpipe,
+    gpipe,
+    interleaved,
+    naive,
+    one_f_one_b,
+    pipedream_2bw,
+    zero_bubble_h1,
+    zero_bubble_v,
+)
+from distsim.schedule.actions import BACKWARD, FORWARD, INPUT, WEIGHT, Actions, peak_in_flight
+from distsim.schedule.schedule import Placement, Schedule
 
-REGISTRY: dict[str, ModuleType] = {
-    "gpipe": gpipe,
-    "1f1b": one_f_one_b,
-    "interleaved": interleaved,
+REGISTRY: dict[str, Schedule] = {
+    "gpipe": gpipe.SCHEDULE,
+    "1f1b": one_f_one_b.SCHEDULE,
+    "interleaved": interleaved.SCHEDULE,
+    "zb-h1": zero_bubble_h1.SCHEDULE,
+    "zb-v": zero_bubble_v.SCHEDULE,
+    "dualpipe": dualpipe.SCHEDULE,
+    "pipedream-2bw": pipedream_2bw.SCHEDULE,
+    "naive": naive.SCHEDULE,
 }
 
 
 @lru_cache(maxsize=64)
-def _cached(
-    schedule: str, stages: int, microbatches: int, virtual_stages: int
+def _ordered(
+    schedule: Schedule, stages: int, microbatches: int, virtual_stages: int
 ) -> tuple[Actions, ...]:
-    return tuple(REGISTRY[schedule].actions(stages, microbatches, virtual_stages))
+    return tuple(schedule.order(stages, microbatches, virtual_stages))
+
+
+def chunks_of(schedule: Schedule, virtual_stages: int) -> int:
+    """Return how many model chunks a stage holds.
+
+    Raises
+    ------
+    PlanError
+        DS310 for virtual stages with a schedule that has none of its own choosing.
+    """
+    if schedule.chunks is None:
+        return virtual_stages
+    if virtual_stages not in (1, schedule.chunks):
+        choosing = ", ".join(n for n, s in REGISTRY.items() if s.chunks is None)
+        holds = "no virtual stages" if schedule.chunks == 1 else f"{schedule.chunks} chunks a stage"
+        raise PlanError(
+            "DS310",
+            f"schedule {schedule.name!r} has {holds}, but virtual_stages is {virtual_stages}",
+            path=("plan", "virtual_stages"),
+            value=virtual_stages,
+            rule=f"virtual_stages of one's own choosing need schedule: {choosing}",
+            fix=f"set schedule: {choosing}, or leave virtual_stages out",
+        )
+    return schedule.chunks
 
 
 def actions(
-    schedule: str, stages: int, microbatches: int, virtual_stages: int = 1
+    schedule: str | Schedule, stages: int, microbatches: int, virtual_stages: int = 1
 ) -> list[Actions]:
     """Return the actions of each stage.
 
     Parameters
     ----------
-    schedule : str
-        A key of `REGISTRY`.
+    schedule : str or Schedule
+        A schedule or its key in `REGISTRY`.
     stages, microbatches, virtual_stages : int
         p, m and v.
 
@@ -43,32 +81,28 @@ def actions(
     PlanError
         DS310 for virtual stages with a schedule that has none; DS311, DS312 from the schedule.
     """
-    if virtual_stages > 1 and schedule != "interleaved":
-        raise PlanError(
-            "DS310",
-            f"schedule {schedule!r} has no virtual stages, but virtual_stages is {virtual_stages}",
-            path=("plan", "virtual_stages"),
-            value=virtual_stages,
-            rule="virtual_stages > 1 needs schedule: interleaved",
-            fix="set schedule: interleaved, or virtual_stages: 1",
-        )
-    return list(_cached(schedule, stages, microbatches, virtual_stages))
+    found = REGISTRY[schedule] if isinstance(schedule, str) else schedule
+    return list(_ordered(found, stages, microbatches, chunks_of(found, virtual_stages)))
 
 
 def bubble_fraction(
     schedule: str, stages: int, microbatches: int, virtual_stages: int = 1
 ) -> float:
     """Return the closed form of bubble over ideal time, a lower bound where sends take time."""
-    return float(REGISTRY[schedule].bubble_fraction(stages, microbatches, virtual_stages))
+    return float(REGISTRY[schedule].bubble(stages, microbatches, virtual_stages))
 
 
 __all__ = [
     "BACKWARD",
     "FORWARD",
+    "INPUT",
     "REGISTRY",
     "WEIGHT",
     "Actions",
+    "Placement",
+    "Schedule",
     "actions",
     "bubble_fraction",
+    "chunks_of",
     "peak_in_flight",
 ]

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from distsim.errors import PlanError
 from distsim.schedule.actions import FORWARD, Actions, make, one_forward_one_backward
+from distsim.schedule.schedule import Schedule
 
 
 def _order(
@@ -63,6 +64,23 @@ def actions(stages: int, microbatches: int, virtual_stages: int) -> list[Actions
     return out
 
 
-def bubble_fraction(stages: int, microbatches: int, virtual_stages: int) -> float:
+def bubble_fraction(
+    stages: int,
+    microbatches: int,
+    virtual_stages: int,
+    forward_s: float = 1.0,
+    input_s: float = 1.0,
+    weight_s: float = 1.0,
+) -> float:
     """Bubble over ideal time, (p - 1) / (v m) (Narayanan 2021, section 2.2.2)."""
     return (stages - 1) / (virtual_stages * microbatches)
+
+
+SCHEDULE = Schedule(
+    name="interleaved",
+    order=actions,
+    bubble=bubble_fraction,
+    summary="1F1B over v model chunks a stage",
+    source="Narayanan 2021 (arXiv 2104.04473), section 2.2.2",
+    chunks=None,
+)

@@ -15,6 +15,7 @@ def rotary(spec: ModelSpec, shape: Shape) -> Op:
 
 
 def _unfused_attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
+    """Products, softmax and dropout on arrays of s x s, in packed rows too: they only mask more."""
     e, b, s = shape.numerics.activation_bytes, shape.sequences, shape.length
     batch, d = b * spec.heads, spec.head_dim
     scores = float(batch * s * s)
@@ -36,6 +37,9 @@ def _unfused_attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
             (product(s, d, s), product(s, d, s)),
             saved_bytes=e * kv_width,
             core_attention=True,
+            # Of all core attention, so that what is exchanged around it counts once.
+            query_elements=token_width,
+            key_elements=float(shape.tokens * spec.kv_heads * d),
         ),
         Op(
             "softmax",
@@ -76,11 +80,12 @@ def _flash_attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
     """Fused attention (Dao 2023, arXiv 2307.08691): causal blocks are skipped.
 
     Forward runs 4 b a s^2 d FLOP, halved by the causal mask; backward 2.5 times as many, since
-    the scores are computed again.
+    the scores are computed again. In packed rows blocks between sequences are skipped too (its
+    kernel for sequences of variable length): s^2 becomes the sum of their squared lengths.
     """
     e, b, s = shape.numerics.activation_bytes, shape.sequences, shape.length
     batch, d = b * spec.heads, spec.head_dim
-    flop = 4.0 * batch * s * s * d / 2
+    flop = 4.0 * batch * s * shape.keys * d / 2
     token_bytes = e * shape.tokens * d
     qkv_bytes = token_bytes * (spec.heads + 2 * spec.kv_heads)
     out_bytes = token_bytes * spec.heads
@@ -91,7 +96,7 @@ def _flash_attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
             WorkKind.FLASH,
             batch=batch,
             m=s,
-            n=s,
+            n=shape.keys,
             k=d,
             flop=factor * flop,
             stream_bytes=traffic,
@@ -107,16 +112,22 @@ def _flash_attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
             saved_bytes=qkv_bytes + statistics_bytes,
             core_bytes=statistics_bytes,
             core_attention=True,
+            query_elements=float(shape.tokens * spec.heads * d),
+            key_elements=float(shape.tokens * spec.kv_heads * d),
         ),
     )
 
 
 def attention(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
-    """Self-attention from the projected queries, keys and values to the joined heads."""
+    """Self-attention from the projected queries, keys and values to the joined heads.
+
+    Core attention is that of the whole sequence, also where ranks divide its tokens: how they share
+    it is theirs to say (`distsim.parallel.context`).
+    """
     e = shape.numerics.activation_bytes
     core = _flash_attention if shape.fusion.flash_attention else _unfused_attention
     width = (spec.heads + 2 * spec.kv_heads) * spec.head_dim
     # Backward joins the gradients of queries, keys and values into one array.
     join = Op("qkv_join", Axis.HEADS, (), (stream(2.0 * e * shape.tokens * width),))
     positions = (rotary(spec, shape),) if spec.positions == "rotary" else ()
-    return (join, *positions, *core(spec, shape))
+    return (join, *positions, *core(spec, shape.whole))

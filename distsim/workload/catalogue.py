@@ -9,7 +9,8 @@ from typing import Any
 
 from distsim.errors import WorkloadError, nearest, show
 from distsim.files import load_yaml, shipped, shipped_names
-from distsim.workload.model import ModelSpec, Path, checked, from_mapping
+from distsim.workload.model import EXPERT_KEYS, ModelSpec
+from distsim.workload.model_block import Path, checked, from_mapping
 
 
 @lru_cache(maxsize=1)
@@ -69,7 +70,7 @@ def model_from_block(block: object, path: Path = ()) -> ModelSpec:
     block : mapping
         As `from_mapping` takes it; with ``base: NAME`` only what differs from that model. What
         the base leaves to be derived is derived anew: half the ``hidden`` of a GPT halves its
-        ``ffn`` too.
+        ``ffn`` too. With ``experts: 0`` nothing is left of the experts of the base.
     path : tuple of str or int, optional
         Where the block stands, for errors.
 
@@ -86,7 +87,10 @@ def model_from_block(block: object, path: Path = ()) -> ModelSpec:
     changes = {key: value for key, value in given.items() if value != getattr(original, key)}
     if not changes:
         return original
-    kept = {k: v for k, v in _blocks()[base].items() if k not in ("source", "published_parameters")}
+    lost = {"source", "published_parameters"}
+    if given.get("experts") == 0:
+        lost |= {*EXPERT_KEYS}
+    kept = {k: v for k, v in _blocks()[base].items() if k not in lost}
     said = ", ".join(f"{k}={v}" for k, v in changes.items() if k not in ("name", "source"))
     source = f"{base} with {said}" if said else original.source
     return from_mapping({**kept, "source": source, **given}, path, name=f"{base} (changed)")

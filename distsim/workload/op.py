@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 
+from distsim.workload.precision import Fp8
+
 
 class WorkKind(IntEnum):
     """How a kernel is priced."""
@@ -27,6 +29,7 @@ class Axis(StrEnum):
     HEADS = "heads"
     FFN = "ffn"
     VOCAB = "vocab"
+    EXPERTS = "experts"  #: the experts of a layer are dealt out, and each of them may be divided
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,10 @@ class Work:
         (a result that is accumulated in place is read and written).
     split : str
         Dimension that shrinks when the operator is divided: ``batch``, ``m``, ``n``, ``k`` or
-        ``bytes``.
+        ``bytes``; ``tokens`` for a stream over an array that only sequence parallelism divides.
+    dtype : str
+        Type of this product where it is not that of the step (fp8 products beside bf16 ones);
+        empty: that of the step.
     """
 
     kind: WorkKind
@@ -61,6 +67,7 @@ class Work:
     operand_bytes: float = 0.0
     result_bytes: float = 0.0
     split: str = "bytes"
+    dtype: str = ""
 
     @property
     def moved_bytes(self) -> float:
@@ -77,7 +84,7 @@ class Work:
             return self
         along = split or self.split
         flop, traffic = self.flop / parts, self.stream_bytes / parts
-        if along == "bytes":
+        if along in ("bytes", "tokens"):
             return replace(self, flop=flop, stream_bytes=traffic)
         dim = getattr(self, along) / parts
         return replace(self, flop=flop, stream_bytes=traffic, **{along: dim})
@@ -140,6 +147,21 @@ class Op:
         Elements of the whole array that crosses the border of the region (tokens x hidden).
     core_attention : bool
         Part of what selective recomputation runs again (Korthikanti 2022, section 4).
+    weight_bytes, weight_token_bytes : float
+        Kept between the input gradient and the weight gradient where a schedule runs them apart
+        (the input and the gradient of the output): divided along `axis`, or by sequence
+        parallelism alone.
+    exchange : str
+        ``dispatch`` sends tokens to the ranks that hold their experts, ``combine`` brings results
+        back: ``region_elements`` elements are exchanged over the expert-parallel group.
+    query_elements, key_elements : float
+        Of core attention: elements of queries and of the output (each), of keys and of values
+        (each), over all tokens; what context parallelism exchanges.
+    table : tuple of float
+        (rows, columns) of the table of an embedding or of the LM head; empty: none.
+    reduced_bytes : tuple of float
+        Small all-reduces after the forward pass of an operator whose axis is divided (the maxima,
+        sums and target logits of a vocabulary-parallel loss: Shoeybi 2019, section 3).
     """
 
     name: str
@@ -156,6 +178,13 @@ class Op:
     closes: bool = False
     region_elements: float = 0.0
     core_attention: bool = False
+    weight_bytes: float = 0.0
+    weight_token_bytes: float = 0.0
+    exchange: str = ""
+    query_elements: float = 0.0
+    key_elements: float = 0.0
+    table: tuple[float, ...] = ()
+    reduced_bytes: tuple[float, ...] = ()
 
     @property
     def forward_flop(self) -> float:
@@ -185,6 +214,8 @@ class Numerics:
         Parameters on the wire (ZeRO).
     loss_scaling : bool
         fp16 checks and unscales gradients in a pass of its own.
+    fp8 : Fp8 or None
+        Recipe by which the products of linear layers run in fp8; None: they do not.
     """
 
     compute: str = "bf16"
@@ -195,6 +226,7 @@ class Numerics:
     reduce_bytes: float = 4
     gather_bytes: float = 2
     loss_scaling: bool = False
+    fp8: Fp8 | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,77 +8,13 @@ Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1): s b h (34 + 5 a s / h) 
 
 from __future__ import annotations
 
+from distsim.workload import moe
+from distsim.workload.activation import activation
 from distsim.workload.attention import attention
-from distsim.workload.model import ModelSpec
-from distsim.workload.op import Axis, Op, gemm, stream
+from distsim.workload.linear import linear
+from distsim.workload.model import DENSE, MOE, ModelSpec
+from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import MASK_BYTES, Shape
-
-
-def linear(
-    name: str,
-    axis: Axis,
-    shape: Shape,
-    inputs: int,
-    outputs: int,
-    *,
-    bias: bool,
-    row: bool = False,
-    opens: bool = False,
-    closes: bool = False,
-    bias_pass: bool = False,
-    tied: bool = False,
-) -> Op:
-    """Dense projection of every token from `inputs` to `outputs` features.
-
-    The backward pass is two products: dX = dY W^T and dW = X^T dY.
-
-    Parameters
-    ----------
-    row : bool
-        The input features are divided (a row-parallel layer); otherwise the output features.
-    bias_pass : bool
-        The bias is added by a kernel of its own, not in the product or by the next operator.
-    tied : bool
-        The weights belong to another operator (LM head tied to the embedding).
-    """
-    num, fusion, tokens = shape.numerics, shape.fusion, shape.tokens
-    e, g = num.activation_bytes, num.gradient_bytes
-    forward = [
-        gemm(tokens, outputs, inputs, split="k" if row else "n", operand_bytes=e, result_bytes=e)
-    ]
-    if bias_pass:
-        forward.append(stream(2 * e * tokens * outputs))
-    data = gemm(tokens, inputs, outputs, split="n" if row else "k", operand_bytes=e, result_bytes=e)
-    fused = fusion.weight_gradient_accumulation
-    weight = [
-        gemm(
-            inputs,
-            outputs,
-            tokens,
-            split="m" if row else "n",
-            operand_bytes=e,
-            result_bytes=2 * g if fused else e,
-        )
-    ]
-    if not fused:  # a pass of its own adds the fresh gradient into the buffer
-        weight.append(stream((e + 2 * g) * inputs * outputs))
-    if bias:
-        weight.append(stream(e * tokens * outputs))
-    saved = e * tokens * inputs
-    return Op(
-        name,
-        axis,
-        forward=tuple(forward),
-        backward_data=(data,),
-        backward_weight=tuple(weight),
-        parameters=0 if tied else inputs * outputs + (outputs if bias and not row else 0),
-        replicated_parameters=outputs if bias and row and not tied else 0,
-        saved_bytes=saved if row else 0.0,
-        saved_token_bytes=0.0 if row else saved,
-        opens=opens,
-        closes=closes,
-        region_elements=float(tokens * (inputs if opens else outputs)) if opens or closes else 0.0,
-    )
 
 
 def norm(name: str, spec: ModelSpec, shape: Shape) -> Op:
@@ -112,29 +48,51 @@ def residual(name: str, spec: ModelSpec, shape: Shape) -> Op:
     return Op(name, Axis.TOKENS, tuple(forward), tuple(backward), saved_bytes=mask * elements)
 
 
-def activation(spec: ModelSpec, shape: Shape) -> Op:
-    """GELU with its bias, or SwiGLU, on the feed-forward array."""
-    e, elements = shape.numerics.activation_bytes, float(shape.tokens * spec.ffn)
-    if spec.activation == "swiglu":
-        forward, backward, saved = [3 * e], [5 * e], 2 * e
-    else:
-        forward, backward, saved = [2 * e], [3 * e], e
-    if spec.bias and not shape.fusion.bias_activation:
-        forward.append(2 * e)
+def qk_norm(spec: ModelSpec, shape: Shape) -> Op:
+    """RMSNorm of every head of queries and keys; the scales are the same for all heads."""
+    e = shape.numerics.activation_bytes
+    elements = float(shape.tokens * (spec.heads + spec.kv_heads) * spec.head_dim)
     return Op(
-        spec.activation,
-        Axis.FFN,
-        tuple(stream(b * elements) for b in forward),
-        tuple(stream(b * elements) for b in backward),
-        saved_bytes=saved * elements,
+        "qk_norm",
+        Axis.HEADS,
+        forward=(stream(2 * e * elements),),
+        backward_data=(stream(3 * e * elements),),
+        backward_weight=(stream(2 * e * elements),),
+        replicated_parameters=2 * spec.head_dim,
+        saved_bytes=e * elements,
     )
 
 
+def layer_kinds(spec: ModelSpec) -> tuple[str, ...]:
+    """Return the kind of each layer, ``dense`` or ``moe``."""
+    return spec.layer_kinds
+
+
 def layer(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
-    """Operators of one transformer layer in forward order."""
+    """Operators of one dense layer in forward order."""
+    return layer_of(DENSE, spec, shape)
+
+
+def layer_of(kind: str, spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
+    """Operators of one layer in forward order.
+
+    Parameters
+    ----------
+    kind : str
+        One of `layer_kinds`.
+    """
+    return (
+        *_attention_block(spec, shape),
+        norm("mlp_norm", spec, shape),
+        *(moe.block(spec, shape) if kind == MOE else _feed_forward(spec, shape)),
+        residual("mlp_residual", spec, shape),
+    )
+
+
+def _attention_block(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
     width = spec.heads * spec.head_dim
     qkv = width + 2 * spec.kv_heads * spec.head_dim
-    up = spec.ffn * (2 if spec.activation == "swiglu" else 1)
+    biased = spec.bias or spec.qkv_bias
     return (
         norm("attention_norm", spec, shape),
         linear(
@@ -143,10 +101,11 @@ def layer(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
             shape,
             spec.hidden,
             qkv,
-            bias=spec.bias,
+            bias=biased,
             opens=True,
-            bias_pass=spec.bias and not shape.fusion.linear_bias_epilogue,
+            bias_pass=biased and not shape.fusion.linear_bias_epilogue,
         ),
+        *((qk_norm(spec, shape),) if spec.qk_norm else ()),
         *attention(spec, shape),
         linear(
             "attention_out",
@@ -157,9 +116,15 @@ def layer(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
             bias=spec.bias,
             row=True,
             closes=True,
+            shared_input=shape.fusion.flash_attention,
         ),
         residual("attention_residual", spec, shape),
-        norm("mlp_norm", spec, shape),
+    )
+
+
+def _feed_forward(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
+    up = spec.ffn * spec.up_projections
+    return (
         # The bias is added with the activation, so the projection itself has no pass for it.
         linear("mlp_up", Axis.FFN, shape, spec.hidden, up, bias=spec.bias, opens=True),
         activation(spec, shape),
@@ -173,7 +138,6 @@ def layer(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
             row=True,
             closes=True,
         ),
-        residual("mlp_residual", spec, shape),
     )
 
 
@@ -198,6 +162,7 @@ def embedding(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
         parameters=table,
         closes=True,
         region_elements=elements,
+        table=(float(spec.vocab), float(spec.hidden)),
     )
     if not tail:
         return (lookup,)
@@ -230,6 +195,8 @@ def head(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
         tuple(stream(p * logits) for p in passes),
         tuple(stream(p * logits) for p in backward),
         saved_bytes=4 * logits,
+        # Where ranks divide the vocabulary: maxima, logits of the targets, sums (fp32 each).
+        reduced_bytes=(4.0 * shape.tokens,) * 3,
     )
     return (
         norm("final_norm", spec, shape),
@@ -242,6 +209,7 @@ def head(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
             bias=False,
             opens=True,
             tied=spec.tied_embeddings,
+            fp8=False,
         ),
         loss,
     )
@@ -251,13 +219,18 @@ def model_flop_per_sequence(spec: ModelSpec, length: int) -> float:
     """FLOP of forward and backward for one sequence, without recomputation.
 
     Every product counts, attention in full whatever the mask, so that for a 4h feed-forward
-    this is 72 s l h^2 (1 + s/6h + V/12lh), the model FLOP of Korthikanti 2022 (appendix A).
+    this is 72 s l h^2 (1 + s/6h + V/12lh), the model FLOP of Korthikanti 2022 (appendix A). Of
+    experts those count that a token is routed to, and the router.
     """
     width = spec.heads * spec.head_dim
-    up = spec.ffn * (3 if spec.activation == "swiglu" else 2)
-    weights = spec.hidden * (2 * width + 2 * spec.kv_heads * spec.head_dim + up)
-    per_layer = 2.0 * length * weights + 4.0 * length * length * width
-    return 3.0 * (spec.layers * per_layer + 2.0 * length * spec.hidden * spec.vocab)
+    projections = spec.hidden * (2 * width + 2 * spec.kv_heads * spec.head_dim)
+    block = {
+        DENSE: spec.hidden * spec.ffn * (spec.up_projections + 1),
+        MOE: moe.weights_of_a_token(spec),
+    }
+    weights = spec.layers * projections + sum(block[kind] for kind in spec.layer_kinds)
+    attention = 4.0 * spec.layers * length * length * width
+    return 3.0 * (2.0 * length * (weights + spec.hidden * spec.vocab) + attention)
 
 
 def attention_flop_per_sequence(spec: ModelSpec, length: int) -> float:

@@ -42,7 +42,7 @@ def test_classes_are_the_stages_whatever_dp(dp):
     )
     p = simulate(s)
     assert p.classes == 8
-    assert p.tasks <= 9376
+    assert p.tasks <= 9806
 
 
 def test_tasks_do_not_depend_on_tp():

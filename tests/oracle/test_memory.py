@@ -6,9 +6,9 @@ import pytest
 
 from distsim.api import load
 from distsim.parallel.memory import activations_in_flight_bytes
-from distsim.prediction.predict import memory, plan_actions
+from distsim.parallel.stages import Chunk
+from distsim.prediction.predict import memory
 from distsim.scenario.resolve import resolve
-from distsim.schedule import FORWARD
 
 GIB = 2.0**30
 #: Model, pp, virtual stages, micro batch, sequences; figure 1 of arXiv 2205.05198 (GiB):
@@ -44,12 +44,14 @@ def _case(model: str, pp: int, v: int, micro: int, sequences: int, **plan: objec
 
 def _first_stage_layers(case) -> tuple[float, float]:
     """Activations and states of the first stage, transformer layers only, as figure 1 counts."""
-    chunks, order = case.inputs.chunks[0], plan_actions(case.inputs.plan)[0]
-    layers = [[u for u in c.units if u.name == "layer"] for c in chunks]
-    saved = [sum(u.saved_bytes for u in units) for units in layers]
-    active = activations_in_flight_bytes(order.kind == FORWARD, order.chunk, saved)
+    chunks, order = case.inputs.chunks[0], case.inputs.orders()[0]
+    layers = [tuple(u for u in c.units if u.name == "layer") for c in chunks]
+    active = activations_in_flight_bytes(
+        order, [[Chunk(units) for units in layers]], case.inputs.variants_of()
+    )
     num = case.numerics
-    per_parameter = num.weight_bytes + num.gradient_bytes + case.optimizer_bytes
+    states = case.optimizer_bytes[0][0] / sum(c.parameters for c in chunks)
+    per_parameter = num.weight_bytes + num.gradient_bytes + states
     return active, per_parameter * sum(u.parameters for units in layers for u in units)
 
 

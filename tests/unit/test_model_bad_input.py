@@ -10,7 +10,7 @@ import pytest
 from distsim.errors import CODES, DistsimError, FileError, ValueProblem, WorkloadError
 from distsim.study.validate_rows import COLUMNS, rows, sources
 from distsim.workload.catalogue import model, model_from_block, model_names
-from distsim.workload.model import from_mapping
+from distsim.workload.model_block import from_mapping
 
 GPT: dict[str, Any] = {
     "family": "gpt",

@@ -1,0 +1,131 @@
+"""Who talks to whom in a step, and how much: the groups of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.parallel.mesh import Mesh
+from distsim.parallel.plan import Plan
+from distsim.parallel.stages import Chunk
+from distsim.parallel.step import AXES, Step
+from distsim.program.comm import Groups, collective_groups, pair_groups
+from distsim.program.inputs import Inputs
+from distsim.program.links import phases
+from distsim.program.pieces import pieces
+from distsim.program.sends import families
+from distsim.schedule import BACKWARD, FORWARD, WEIGHT
+
+Ints = npt.NDArray[np.int64]
+Sizes = dict[str, set[float]]
+
+#: Axis of the mesh along which the groups of each name lie.
+MESH_AXIS = {
+    "tensor": "tp",
+    "context": "cp",
+    "expert": "ep",
+    "expert_tensor": "etp",
+    "data": "shard",
+    "replica": "replica",
+    "expert_data": "expert_shard",
+    "expert_replica": "expert_replica",
+}
+
+
+def inside_axes(plan: Plan) -> tuple[str, ...]:
+    """Return the axes of collectives inside a layer that have more than one rank."""
+    size = {"tensor": plan.tp, "context": plan.cp, "expert": plan.ep, "expert_tensor": plan.etp}
+    used = ("expert", "expert_tensor") if plan.experts else ()
+    return tuple(a for a in AXES if size[a] > 1 and (a in ("tensor", "context") or a in used))
+
+
+def groups_of(inputs: Inputs) -> list[Groups]:
+    """Return who talks to whom in a step."""
+    plan, mesh = inputs.plan, inputs.plan.mesh()
+    sizes = _inside_sizes(inputs)
+    groups = [_along(mesh, a, inputs.device_of, sizes.get(a, {})) for a in inside_axes(plan)]
+    for axis, each in _data_sizes(inputs).items():
+        groups.append(_along(mesh, axis, inputs.device_of, each))
+    if plan.pp > 1:
+        sends = {"send": {v.boundary_bytes for v in inputs.variants}}
+        groups += [pair_groups(mesh, name, hops, sends) for name, hops in families(plan).items()]
+        if inputs.update.shared:
+            pairs = [s.stages for s in inputs.update.shared]
+            summed = {"all_reduce": {s.size_bytes for s in inputs.update.shared}}
+            groups.append(pair_groups(mesh, "tied", pairs, summed))
+    return groups
+
+
+def _along(mesh: Mesh, axis: str, device_of: Ints, sizes: Sizes) -> Groups:
+    return collective_groups(mesh, MESH_AXIS[axis], axis, device_of, sizes)
+
+
+def _all_steps(chunks: Iterable[Chunk], kinds: tuple[int, ...]) -> Iterator[Step]:
+    seen: set[int] = set()
+    for chunk in chunks:
+        yield from (*chunk.receives_forward, *chunk.receives_backward)
+        for unit in chunk.units:
+            if id(unit) not in seen:
+                seen.add(id(unit))
+                for kind in kinds:
+                    yield from unit.steps(kind)
+
+
+def _kinds(inputs: Inputs) -> tuple[int, ...]:
+    """Return the kinds of actions that the schedule has."""
+    found = {int(k) for order in inputs.orders() for k in np.unique(order.kind)}
+    return tuple(sorted(found))
+
+
+def _inside_sizes(inputs: Inputs) -> dict[str, Sizes]:
+    out: dict[str, Sizes] = {}
+    chunks = (c for v in inputs.variants for stage in v.chunks for c in stage)
+    for step in _all_steps(chunks, _kinds(inputs)):
+        if step.collective is not None:
+            c = step.collective
+            out.setdefault(c.axis, {}).setdefault(c.name, set()).add(c.size_bytes)
+    return {axis: dict(sorted(sizes.items())) for axis, sizes in out.items()}
+
+
+def _data_sizes(inputs: Inputs) -> dict[str, Sizes]:
+    """Return for each axis of data-parallel ranks what is reduced and gathered there."""
+    data = inputs.data
+    out: dict[str, Sizes] = {}
+    reduced, gathered = _hooked(inputs)
+    for number, domain in enumerate(data.domains):
+        for count in sorted(reduced[number]):
+            for axis, collective, size in phases(data, domain, count):
+                out.setdefault(axis, {}).setdefault(collective, set()).add(size)
+        if domain.shard > 1:
+            for count in sorted(gathered[number]):
+                sizes = out.setdefault(domain.name, {}).setdefault("all_gather", set())
+                sizes.add(count * data.gather_bytes)
+    return out
+
+
+def _hooked(inputs: Inputs) -> tuple[list[set[float]], list[set[float]]]:
+    """Return the parameters of each domain whose gradients leave, and that arrive, at once."""
+    data, stages = inputs.data, inputs.variants[0].chunks
+    domains = range(len(data.domains))
+    reduced: list[set[float]] = [set() for _ in domains]
+    gathered: list[set[float]] = [set() for _ in domains]
+    for d in domains:
+        held = {sum(data.domains[d].parameters(c) for c in stage) for stage in stages}
+        reduced[d] |= held if data.reduce == "end" else set()
+        gathered[d] |= held if data.gather == "end" else set()
+    for kind in _kinds(inputs):
+        gather = kind == FORWARD and data.gather in ("first", "forward", "each")
+        gather = gather or (data.gather == "each" and kind != WEIGHT)
+        reduce = kind in (BACKWARD, WEIGHT) and data.reduce in ("last", "each")
+        if gather or reduce:
+            for chunk in {id(c): c for stage in stages for c in stage}.values():
+                for piece in pieces(chunk, data, kind=kind, gather=gather, reduce=reduce):
+                    for d in domains:
+                        reduced[d] |= {piece.reduces[d]} if piece.reduces else set()
+                        gathered[d] |= {piece.gathers[d]} if piece.gathers else set()
+    return [r - {0.0} for r in reduced], [g - {0.0} for g in gathered]
+
+
+__all__ = ["MESH_AXIS", "groups_of", "inside_axes"]

@@ -1,0 +1,92 @@
+"""Blocks of a file: the base that all share, and the types of their values.
+
+Every block refuses unknown keys and converts nothing: ``true`` is not 1 and ``"8"`` is not 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from distsim.errors import DistsimError
+from distsim.units import parse
+
+#: Devices beyond any cluster; keeps a slip of the hand from filling memory.
+MOST_DEVICES = 1_000_000
+#: Sequences of a global batch, tokens of a sequence: above the largest published by far.
+MOST_SEQUENCES = 10_000_000
+MOST_TOKENS = 100_000_000
+
+#: Tags of the two forms of a value that is a name or a block; they appear in pydantic's paths.
+NAME, BLOCK = "<name>", "<block>"
+
+
+def form(value: object) -> str:
+    """Say whether a value is a name or a block, for pydantic's discriminator."""
+    return BLOCK if isinstance(value, Mapping | BaseModel) else NAME
+
+
+def _bytes(value: object) -> float:
+    try:
+        return parse(value, "bytes")
+    except DistsimError as error:
+        # pydantic collects ValueErrors only; `problems` takes this one out again.
+        raise PydanticCustomError("distsim", "bad quantity", {"error": error}) from None
+
+
+def _seconds(value: object) -> float:
+    try:
+        return parse(value, "s")
+    except DistsimError as error:
+        raise PydanticCustomError("distsim", "bad quantity", {"error": error}) from None
+
+
+def _text_of_seconds(value: float) -> str:
+    return f"{value:.17g} s"
+
+
+def _text_of_bytes(value: float | None) -> str | None:
+    return None if value is None else f"{value:.17g} B"
+
+
+Name = Annotated[str, Field(min_length=1, max_length=1000)]
+NameOrBlock = Annotated[
+    Annotated[Name, Tag(NAME)] | Annotated[dict[str, Any], Tag(BLOCK)], Discriminator(form)
+]
+Degree = Annotated[int, Field(ge=1, le=MOST_DEVICES)]
+Layers = Annotated[int, Field(ge=0, le=1_000_000)]
+Bytes = Annotated[
+    float,
+    BeforeValidator(_bytes),
+    PlainSerializer(_text_of_bytes),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^\s*\+?[0-9.]+([eE][-+]?[0-9]+)?\s*[kMGTPE]?i?(B|bit)\s*$"}
+    ),
+]
+
+Time = Annotated[
+    float,
+    BeforeValidator(_seconds),
+    PlainSerializer(_text_of_seconds),
+    WithJsonSchema({"type": "string", "pattern": r"^\s*\+?[0-9.]+([eE][-+]?[0-9]+)?\s*\w+\s*$"}),
+]
+
+
+class Block(BaseModel):
+    """A block of a scenario: frozen, without conversions or unknown keys."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )

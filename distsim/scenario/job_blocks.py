@@ -1,0 +1,96 @@
+"""The blocks of a scenario beside its plan: hardware, batch, types of numbers, optimizer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from distsim.scenario.block import (
+    MOST_SEQUENCES,
+    MOST_TOKENS,
+    Block,
+    Degree,
+    Name,
+    NameOrBlock,
+)
+
+Precision = Literal["bf16", "fp16", "fp32", "tf32", "fp8"]
+StoredType = Literal["bf16", "fp16", "fp32"]
+OptimizerName = Literal["adam", "adamw", "sgd", "momentum", "lamb", "adafactor", "muon", "lion"]
+PlacementKind = Literal["packed", "strided", "random"]
+
+
+class Cluster(Block):
+    """The hardware."""
+
+    topology: NameOrBlock = Field(
+        description="Name of a shipped topology, a path to a topology file, or an inline block."
+    )
+    devices: Degree = Field(description="Number of devices that the job uses.")
+    device: Name | None = Field(
+        default=None, description="Device type to put in place of the topology's own."
+    )
+    library: NameOrBlock | None = Field(
+        default=None,
+        description="Communication library in place of the topology's own: a name, a path, or "
+        "{profile, startup, algorithms, protocols}; ideal adds nothing to the links.",
+    )
+    of: Degree | None = Field(
+        default=None,
+        description="Devices of the whole cluster, of which the job uses some; as many by default.",
+    )
+    placement: PlacementKind = Field(
+        default="packed",
+        description="How ranks are laid on devices: packed fills nodes one after another, strided "
+        "deals consecutive ranks to different nodes, random takes any devices by the seed.",
+    )
+
+
+class Batch(Block):
+    """What one optimizer step trains on."""
+
+    global_size: int = Field(
+        ge=1, le=MOST_SEQUENCES, description="Sequences in one step, over all replicas."
+    )
+    micro_size: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_SEQUENCES,
+        description="Sequences in one micro batch of one replica.",
+    )
+    sequence_length: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = Field(
+        default=None, description="Tokens of a sequence; by default the model's maximum."
+    )
+
+
+class PrecisionBlock(Block):
+    """Types of numbers."""
+
+    compute: Precision = Field(description="Type of matrix products; fp8 beside bf16.")
+    fp8: Name | None = Field(
+        default=None,
+        description="Linear layers in fp8 beside 16 bit: how tensors are scaled (delayed, current, "
+        "blockwise, mxfp8); delayed where compute is fp8.",
+    )
+    gradients: StoredType | None = Field(
+        default=None, description="Type of the gradient buffer; the stack's default."
+    )
+    master_weights: bool | None = Field(
+        default=None, description="Keep an fp32 copy of the weights; the stack's default."
+    )
+    grad_communication: StoredType | None = Field(
+        default=None, description="Type of gradients on the wire; the stack's default."
+    )
+
+
+class OptimizerBlock(Block):
+    """The optimizer."""
+
+    name: OptimizerName = Field(description="Which optimizer.")
+    moments: Name | None = Field(
+        default=None, description="Type of the optimizer's moments: fp32, bf16 or int8."
+    )
+    clip_grad_norm: bool = Field(
+        default=True, description="Clip by the global norm, which waits for all gradients."
+    )

@@ -1,0 +1,189 @@
+"""The plan: degrees multiplied out, defaults of stack and schedule filled in, all checked."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+
+from distsim.cost.stack import Overlap, Stack
+from distsim.errors import ValueProblem, nearest
+from distsim.files import read_text
+from distsim.parallel.checks import check_divisions
+from distsim.parallel.expert_check import check_experts
+from distsim.parallel.layers import divide_layers
+from distsim.parallel.plan import Plan, resolve_mesh, resolve_microbatches
+from distsim.parallel.recompute import Recompute
+from distsim.scenario.schema import RecomputeBlock, Scenario
+from distsim.schedule import REGISTRY, Schedule, chunks_of
+from distsim.schedule.csv_actions import read as read_csv
+from distsim.workload.model import DENSE, ModelSpec
+
+
+def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int) -> Plan:
+    """Return the plan of a scenario.
+
+    Layers are divided as the scenario says, and evenly where it says nothing; `balance: cost`
+    divides them later, when costs are known.
+
+    Raises
+    ------
+    PlanError
+        DS301 to DS324 where it does not multiply out or divide the model, or where strategies do
+        not go together.
+    """
+    given, batch = scenario.plan, scenario.batch
+    devices = scenario.cluster.devices
+    etp = given.etp or (given.tp if spec.experts else 1)
+    dp = resolve_mesh(devices, given.tp, given.pp, given.cp, given.dp)
+    check_experts(
+        spec,
+        tp=given.tp,
+        cp=given.cp,
+        dp=dp,
+        ep=given.ep,
+        etp=etp,
+        sequence_parallel=given.sequence_parallel,
+    )
+    micro = resolve_microbatches(batch.global_size, batch.micro_size, dp)
+    schedule = _schedule(scenario)
+    chunks = chunks_of(schedule, given.virtual_stages)
+    placement = schedule.placement(given.pp, chunks)
+    explicit = tuple(given.layers_per_stage) if given.layers_per_stage else None
+    first, last = given.first_stage_layers, given.last_stage_layers
+    number = given.pp * chunks // schedule.replicas
+    if given.balance == "cost" and explicit is None and first is None and last is None:
+        explicit = _any_split(spec.layers, number)
+    plan = Plan(
+        devices=devices,
+        tp=given.tp,
+        pp=given.pp,
+        cp=given.cp,
+        ep=given.ep,
+        etp=etp,
+        dp=dp,
+        experts=bool(spec.experts),
+        micro_size=batch.micro_size,
+        microbatches=micro,
+        pipeline=schedule,
+        virtual_stages=given.virtual_stages,
+        zero_stage=given.zero_stage,
+        dp_replicas=given.dp_replicas,
+        sequence_parallel=given.sequence_parallel,
+        async_tensor=given.async_tensor,
+        recompute=_recompute(scenario, spec),
+        scatter_gather_p2p=given.scatter_gather_p2p,
+        bucket_bytes=given.bucket_size or 0.0,
+        prefetch_layers=given.prefetch_layers,
+        reduce_each_microbatch=given.reduce_each_microbatch,
+        reshard_after_forward=given.reshard_after_forward,
+        max_gathered_bytes=given.max_gathered or float("inf"),
+        context_mode=given.cp_mode,
+        context_balanced=given.cp_balanced,
+        **_overlap(scenario, stack),
+        layers=divide_layers(spec.layers, placement, schedule.replicas, explicit, first, last),
+    )
+    check_divisions(
+        plan,
+        heads=spec.heads,
+        kv_heads=spec.kv_heads,
+        ffn=spec.ffn if DENSE in spec.layer_kinds else plan.tp,
+        sequence_length=length,
+        flash_attention=stack.fusion.flash_attention,
+    )
+    return plan
+
+
+def _any_split(layers: int, chunks: int) -> tuple[int, ...]:
+    """Return some division, which costs will improve."""
+    each, rest = divmod(layers, chunks)
+    return tuple(each + (1 if k < rest else 0) for k in range(chunks))
+
+
+def _schedule(scenario: Scenario) -> Schedule:
+    """Return the schedule by name, or as a CSV file says.
+
+    Raises
+    ------
+    ValueProblem
+        DS204 for a name that is none.
+    """
+    given = scenario.plan
+    name = given.schedule or ("interleaved" if given.virtual_stages > 1 else "1f1b")
+    if name in REGISTRY:
+        return REGISTRY[name]
+    if name.endswith(".csv"):
+        return _from_csv(scenario.beside(name))
+    near = nearest(name, REGISTRY)
+    raise ValueProblem(
+        "DS204",
+        f"unknown schedule {name!r}",
+        path=("plan", "schedule"),
+        value=name,
+        rule=f"one of {', '.join(REGISTRY)}, or a path to a CSV of actions",
+        fix=f"did you mean {near!r}?" if near else "choose one of them",
+    )
+
+
+@lru_cache(maxsize=16)
+def _from_csv(path: str) -> Schedule:
+    return read_csv(read_text(path), Path(path).stem)
+
+
+def _recompute(scenario: Scenario, spec: ModelSpec) -> Recompute:
+    """Return which layers are recomputed.
+
+    Raises
+    ------
+    ValueProblem
+        DS203 for a layer that the model does not have, DS206 for options that exclude each other.
+    """
+    given = scenario.plan.recompute
+    block = RecomputeBlock(mode=given) if isinstance(given, str) else given
+    path = ("plan", "recompute")
+    beyond = [layer for layer in block.layers or () if layer >= spec.layers]
+    if beyond:
+        raise ValueProblem(
+            "DS203",
+            f"layer {beyond[0]} of a model with {spec.layers}",
+            path=(*path, "layers"),
+            value=beyond[0],
+            rule=f"layers 0 .. {spec.layers - 1}",
+            fix="count layers from 0",
+        )
+    if block.first is not None and block.layers is not None:
+        raise ValueProblem(
+            "DS206",
+            "recompute says both first and layers",
+            path=path,
+            value=block.first,
+            rule="either so many layers of each chunk, or a list",
+            fix="remove one of them",
+        )
+    if block.every > 1 and block.mode != "full":
+        raise ValueProblem(
+            "DS206",
+            f"recompute.every({block.every}) with mode {block.mode}",
+            path=(*path, "every"),
+            value=block.every,
+            rule="only whole layers (mode: full) are recomputed in groups",
+            fix="set mode: full, or remove every",
+        )
+    return Recompute(block.mode, block.every, block.first, block.layers)
+
+
+def _overlap(scenario: Scenario, stack: Stack) -> dict[str, bool]:
+    """Return what overlaps: as the plan says, else as the stack does.
+
+    Sharded parameters are gathered ahead and their gradients leave as they come in every
+    framework that shards them.
+    """
+    given = scenario.plan
+    forced = {"overlap_grad_reduce", "overlap_param_gather"} if given.zero_stage == 3 else set()
+    out = {}
+    for field in fields(Overlap):
+        name, value = field.name, getattr(given, field.name)
+        default = getattr(stack.overlap, name) or name in forced
+        out[name] = bool(default if value is None else value)
+    out["overlap_param_gather"] &= given.zero_stage > 0
+    return out

@@ -1,0 +1,297 @@
+"""What a step is made of: operators divided by the plan, the update, and layers by their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, log2
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.cost.kernel import price
+from distsim.cost.stack import Stack
+from distsim.hardware.device import Device
+from distsim.hardware.topology import Topology
+from distsim.parallel.compression import Options, compression
+from distsim.parallel.compressions.base import Compression
+from distsim.parallel.context import ContextParallel
+from distsim.parallel.data import Domain, data_parallel, shards
+from distsim.parallel.division import Division
+from distsim.parallel.expert import ExpertParallel
+from distsim.parallel.layers import balanced_layers
+from distsim.parallel.load import ExpertLoad, dirichlet_shares, expert_load, histogram_shares
+from distsim.parallel.plan import Plan
+from distsim.parallel.recompute import layer_unit, plain_unit
+from distsim.parallel.stages import Chunk, Operators, boundary_bytes, model_chunks
+from distsim.parallel.step import Unit
+from distsim.parallel.tensor import TensorParallel
+from distsim.program.build import Inputs, Variant
+from distsim.program.tail import Shared, Update
+from distsim.scenario.schema import CompressionBlock, Scenario
+from distsim.workload import transformer
+from distsim.workload.model import ModelSpec
+from distsim.workload.op import Numerics, Work
+from distsim.workload.optimizer import Matrix, OptimizerSpec, state_bytes, update_works
+from distsim.workload.shape import Shape
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The hardware of a case.
+
+    Attributes
+    ----------
+    devices : tuple of Device
+        Kinds of devices, the ordinary one first.
+    device_of, kind_of : int64[ranks]
+    """
+
+    devices: tuple[Device, ...]
+    topology: Topology
+    device_of: Ints
+    kind_of: Ints
+
+
+def operators_of(spec: ModelSpec, shape: Shape) -> Operators:
+    """Return the operators of a model for one micro batch."""
+    kinds = transformer.layer_kinds(spec)
+    return Operators(
+        kinds,
+        {kind: transformer.layer_of(kind, spec, shape) for kind in dict.fromkeys(kinds)},
+        transformer.embedding(spec, shape),
+        transformer.head(spec, shape),
+        float(shape.tokens * spec.hidden),
+    )
+
+
+def division_of(
+    plan: Plan, spec: ModelSpec, numerics: Numerics, load: ExpertLoad | None, overlap_shared: bool
+) -> Division:
+    """Return who divides which operator."""
+    tensor = TensorParallel(
+        plan.tp,
+        plan.sequence_parallel,
+        plan.overlap_tensor,
+        numerics.activation_bytes,
+        plan.async_tensor,
+    )
+    context = expert = None
+    if plan.cp > 1:
+        context = ContextParallel(plan.cp, plan.context_mode, plan.context_balanced, tensor)
+    if spec.experts:
+        expert = ExpertParallel(
+            plan.ep,
+            plan.etp,
+            plan.tp,
+            spec.experts,
+            numerics.activation_bytes,
+            load.imbalance if load else 1.0,
+            load.worst if load else 1.0,
+            overlap_shared,
+        )
+    return Division(tensor, context, expert)
+
+
+def resolve_load(scenario: Scenario, spec: ModelSpec) -> ExpertLoad | None:
+    """Return how unequally experts are loaded; None: equally, or there are none.
+
+    Raises
+    ------
+    PlanError
+        DS324 for a histogram or concentration that makes no sense.
+    """
+    given, path = scenario.plan.expert_load, ("plan", "expert_load")
+    if given is None or not spec.experts:
+        return None
+    if given.histogram is not None:
+        shares = histogram_shares(given.histogram, spec.experts, (*path, "histogram"))
+    else:
+        layers = transformer.layer_kinds(spec).count("moe")
+        alpha = 1.0 if given.alpha is None else given.alpha
+        shares = dirichlet_shares(alpha, spec.experts, layers, scenario.seed, (*path, "alpha"))
+    return expert_load(shares, scenario.plan.ep, spec.experts_per_token, spec.capacity_factor)
+
+
+def balanced(
+    plan: Plan, division: Division, operators: Operators, device: Device, dtype: str
+) -> Plan:
+    """Divide layers so that the slowest model chunk computes as briefly as can be."""
+
+    def unit_s(unit: Unit) -> float:
+        works = [w for s in (*unit.forward, *unit.backward) for w in s.works]
+        return price(works, device, dtype).device_s
+
+    def layer_s(layer: int, kind: str) -> float:
+        mode = plan.recompute.mode if plan.recompute.covers(layer, 0) else "none"
+        return unit_s(layer_unit(division, operators.kinds[kind], mode))
+
+    seen: dict[tuple[str, bool], float] = {}
+    costs = []
+    for layer, kind in enumerate(operators.layers):
+        key = (kind, plan.recompute.covers(layer, 0))
+        if key not in seen:
+            seen[key] = layer_s(layer, kind)
+        costs.append(seen[key])
+    ends = (operators.embedding, operators.head)
+    first_s, last_s = (unit_s(plain_unit("end", division, ops)) for ops in ends)
+    return replace(plan, layers=balanced_layers(costs, len(plan.layers), first_s, last_s))
+
+
+def resolve_compression(
+    scenario: Scenario, numerics: Numerics, chunks: Sequence[Chunk]
+) -> Compression | None:
+    """Return how gradients are compressed, or None.
+
+    Parameters
+    ----------
+    chunks : sequence of Chunk
+        Of the first stage, whose matrices stand for all.
+
+    Raises
+    ------
+    ValueProblem
+        DS248 for an unknown name, DS249 for an option out of range.
+    """
+    given = scenario.plan.grad_compression
+    block = CompressionBlock(name=given) if isinstance(given, str) else given
+    if block.name == "none":
+        return None
+    defaults = Options()
+    options = Options(
+        numerics.reduce_bytes,
+        defaults.density if block.density is None else block.density,
+        defaults.rank if block.rank is None else block.rank,
+        [m for c in chunks for u in c.units for m in u.matrices],
+        sum(c.parameters for c in chunks),
+    )
+    return compression(block.name, options, ("plan", "grad_compression"))
+
+
+def step_inputs(
+    scenario: Scenario,
+    plan: Plan,
+    spec: ModelSpec,
+    shapes: Sequence[Shape],
+    variant_of: Ints,
+    optimizer: OptimizerSpec,
+    machine: Machine,
+    stack: Stack,
+) -> tuple[Inputs, tuple[tuple[float, ...], ...]]:
+    """Return the inputs of the program, and bytes of optimizer state (`Case.optimizer_bytes`).
+
+    Parameters
+    ----------
+    shapes : sequence of Shape
+        One for each variant of micro batches.
+    variant_of : int64[microbatches]
+    """
+    numerics = shapes[0].numerics
+    load = resolve_load(scenario, spec)
+    division = division_of(plan, spec, numerics, load, scenario.plan.overlap_shared_experts)
+    made = [operators_of(spec, shape) for shape in shapes]
+    if scenario.plan.balance == "cost":
+        plan = balanced(plan, division, made[-1], machine.devices[0], numerics.compute)
+    variants = tuple(
+        Variant(
+            model_chunks(plan, division, operators),
+            boundary_bytes(plan, division.tensor, operators.region_elements),
+        )
+        for operators in made
+    )
+    chunks = variants[0].chunks
+    data = data_parallel(plan, numerics, resolve_compression(scenario, numerics, chunks[0]))
+    held = [_held(stage, data.domains) for stage in chunks]
+    works = tuple(_update_works(plan, data.domains, numerics, optimizer, stage) for stage in held)
+    states = tuple(
+        tuple(state_bytes(optimizer, numerics, count, matrices) for count, matrices in stage)
+        for stage in held
+    )
+    inputs = Inputs(
+        plan,
+        data,
+        variants,
+        _update(plan, spec, numerics, optimizer, machine, works, chunks),
+        machine.devices,
+        machine.topology,
+        numerics.compute,
+        machine.device_of,
+        machine.kind_of,
+        variant_of,
+        restart_s=stack.restart_s if plan.pp > 1 and not plan.overlap_p2p else 0.0,
+    )
+    return inputs, states
+
+
+Holding = tuple[float, list[Matrix]]
+
+
+def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
+    """Return parameters and matrices of each domain on one rank of a stage."""
+    out: list[Holding] = []
+    for domain in domains:
+        units = [u for c in stage for u in c.units]
+        found = [m for u in units for m in _matrices(u, domain)]
+        out.append((sum(domain.parameters(u) for u in units), found))
+    return out
+
+
+def _matrices(unit: Unit, domain: Domain) -> Sequence[Matrix]:
+    return unit.matrices if domain.name == "data" else unit.expert_matrices
+
+
+def _update_works(
+    plan: Plan,
+    domains: Sequence[Domain],
+    numerics: Numerics,
+    optimizer: OptimizerSpec,
+    stage: Sequence[Holding],
+) -> tuple[Work, ...]:
+    out: list[Work] = []
+    for domain, (count, matrices) in zip(domains, stage, strict=True):
+        if count:
+            shard = shards(plan, domain)[2]
+            out += update_works(optimizer, numerics, count, matrices, shard)
+    return tuple(out)
+
+
+def _update(
+    plan: Plan,
+    spec: ModelSpec,
+    numerics: Numerics,
+    optimizer: OptimizerSpec,
+    machine: Machine,
+    works: tuple[tuple[Work, ...], ...],
+    chunks: Sequence[Sequence[Chunk]],
+) -> Update:
+    ends = machine.device_of[:1], machine.device_of[-1:]
+    route = machine.topology.routes(*ends) if plan.devices > 1 else None
+    hop_s = float(route.latency_s(machine.topology)[0]) if route is not None else 0.0
+    return Update(
+        works=works,
+        # Batches that overlap never have all gradients at one time.
+        synchronized=plan.pipeline.flush and (optimizer.clip_norm or numerics.loss_scaling),
+        # A small all-reduce over a binomial tree, up and down (Thakur 2005).
+        sync_latency_s=2 * ceil(log2(max(plan.devices, 2))) * hop_s,
+        shared=_shared(plan, spec, numerics, chunks),
+    )
+
+
+def _shared(
+    plan: Plan, spec: ModelSpec, numerics: Numerics, chunks: Sequence[Sequence[Chunk]]
+) -> tuple[Shared, ...]:
+    """Return the weights that two stages hold: a tied embedding, and the copies of the model."""
+    if plan.pipeline.replicas > 1:
+        pairs = [(s, plan.pp - 1 - s) for s in range(plan.pp // 2)]
+        held = [sum(c.parameters + c.expert_parameters for c in stage) for stage in chunks]
+        return tuple(
+            Shared(pair, held[pair[0]] * numerics.reduce_bytes, "reduce copies") for pair in pairs
+        )
+    stage_of = {k: s for s, held in enumerate(plan.placement) for k in held}
+    first, last = stage_of[0], stage_of[len(stage_of) - 1]
+    if not spec.tied_embeddings or first == last:
+        return ()
+    size = spec.vocab * spec.hidden / plan.tp * numerics.reduce_bytes
+    return (Shared((min(first, last), max(first, last)), size, "reduce tied embedding"),)
