@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from distsim.engine.result import Run
+from distsim.errors import PlanError
 from distsim.prediction.case import Case
+from distsim.prediction.measured import measure
 from distsim.prediction.predict import Prediction, assemble, predict
 from distsim.prediction.usage import Usage, link_bytes, usage_of
 from distsim.program.jobs import Joint, join
@@ -114,9 +116,25 @@ def predict_jobs(name: str, jobs: Sequence[JobCase], *, fold: bool = True) -> Jo
 
     Every job repeats its step for about as long as the longest step of any job takes, twice. Its
     shared step time is the mean over the steps that began while all jobs still ran.
+
+    Raises
+    ------
+    PlanError
+        DS308 for a schedule without a flush, whose steps do not follow one another.
     """
     from distsim.engine import event
 
+    for index, job in enumerate(jobs):
+        plan = job.case.inputs.plan
+        if not plan.pipeline.flush:
+            raise PlanError(
+                "DS308",
+                f"job {job.name!r} has schedule {plan.schedule}, whose batches overlap",
+                path=("jobs", index, "plan", "schedule"),
+                value=plan.schedule,
+                rule="jobs side by side repeat whole steps, one after another",
+                fix="choose a schedule that flushes, such as 1f1b",
+            )
     topology = jobs[0].case.inputs.topology
     alone = [predict(job.case, evaluator="event", fold=fold) for job in jobs]
     copies = _copies([p.step_s for p in alone], [p.tasks for p in alone])
@@ -135,7 +153,8 @@ def predict_jobs(name: str, jobs: Sequence[JobCase], *, fold: bool = True) -> Jo
         counted = [s for s in spans if s[0] < min(ends)] or spans[:1]
         step_s = (counted[-1][1] - counted[0][0]) / len(counted)
         program = joint.programs[index]
-        shown = assemble(job.case, program, _one_step(joint, run, index), "event")
+        one = _one_step(joint, run, index)
+        shown = assemble(job.case, program, one, "event", measure(program, one))
         results.append(
             JobResult(
                 job.name, job.placement, job.nodes, shown, step_s, single.step_s, len(counted)

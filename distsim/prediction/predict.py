@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ from distsim.engine import graph
 from distsim.engine.result import Run
 from distsim.parallel.memory import StageMemory, activations_in_flight_bytes, stage_memory
 from distsim.prediction.advice import memory_advice
-from distsim.prediction.bounds import Bounds, bounds
-from distsim.prediction.breakdown import Breakdown, breakdown
+from distsim.prediction.bounds import Bounds
+from distsim.prediction.breakdown import Breakdown
 from distsim.prediction.case import Case
+from distsim.prediction.measured import Measured, batches, difference, measure
 from distsim.prediction.timeline import Timeline
-from distsim.prediction.usage import Usage, usage
+from distsim.prediction.usage import Usage, usage_of
 from distsim.program.build import Program, build
 
 
@@ -127,7 +128,8 @@ def evaluate(program: Program, evaluator: str) -> Run:
 
 def memory(case: Case) -> Memory:
     """Add up the memory of every stage."""
-    inputs, plan = case.inputs, case.inputs.plan
+    plan = case.inputs.plan
+    inputs = replace(case.inputs, batches=batches(plan)[-1])
     stages = []
     for stage, order in enumerate(inputs.orders()):
         chunks = [v.chunks[stage] for v in inputs.variants]
@@ -180,22 +182,28 @@ def predict(case: Case, *, evaluator: str | None = None, fold: bool = True) -> P
     fold : bool
         False simulates every rank.
     """
-    program = build(case.inputs, fold_enabled=fold)
     asked = evaluator or case.evaluator
-    return assemble(case, program, evaluate(program, asked), asked)
+    steps: list[Measured] = []
+    for count in batches(case.inputs.plan):
+        program = build(replace(case.inputs, batches=count), fold_enabled=fold)
+        run = evaluate(program, asked)
+        steps.append(measure(program, run))
+    step = steps[0] if len(steps) == 1 else difference(*steps)
+    return assemble(case, program, run, asked, step)
 
 
-def assemble(case: Case, program: Program, run: Run, asked: str) -> Prediction:
-    """Measure a run: rates, where its time goes, memory, links.
+def assemble(case: Case, program: Program, run: Run, asked: str, step: Measured) -> Prediction:
+    """Put a prediction together: rates, where its time goes, memory, links.
 
     Parameters
     ----------
     asked : str
         The evaluator that was asked for.
+    step : Measured
+        One step of the run.
     """
     inputs = case.inputs
-    step_s = run.makespan
-    parts, _ = breakdown(program, run)
+    step_s, parts = step.step_s, step.parts
     devices = inputs.plan.devices
     each = np.bincount(inputs.kinds(), minlength=len(inputs.devices))
     peak = float(each @ [d.peak_flop_per_s[inputs.dtype] for d in inputs.devices])
@@ -223,8 +231,8 @@ def assemble(case: Case, program: Program, run: Run, asked: str) -> Prediction:
         hfu=case.hardware_flop / step_s / peak,
         breakdown=parts,
         memory=needs,
-        links=usage(program, step_s),
-        bounds=bounds(program),
+        links=usage_of(program.network.topology, step.link_bytes, step_s),
+        bounds=step.bounds,
         bottleneck=_bottleneck(parts, step_s),
         warnings=tuple(warnings),
         events=run.n_events,

@@ -28,7 +28,7 @@ def bubble_fraction(
     weight_s: float = 1.0,
 ) -> float:
     """Bubble over ideal time, p - 1: each stage works 1/p of the time (Huang 2019, section 2.3)."""
-    return float(stages)
+    return float(stages - 1)
 
 
 SCHEDULE = Schedule(
