@@ -217,6 +217,11 @@ CODES: dict[str, CodeInfo] = {
         "A key without a default is not there.",
         "Add the key; the example in the fix shows its form.",
     ),
+    "DS206": CodeInfo(
+        "options that exclude each other",
+        "A block says two things of which only one can hold, or an option of another mode.",
+        "Remove one of them.",
+    ),
     "DS210": CodeInfo(
         "unit missing",
         "A quantity with a dimension is a number and its unit. A bare number could be bytes or "
@@ -443,10 +448,17 @@ CODES: dict[str, CodeInfo] = {
         "Set tp > 1, change the sequence length, or turn sequence_parallel off.",
     ),
     "DS308": CodeInfo(
-        "strategy that is not modelled here",
-        "The combination of plan and model is outside what is simulated; a number for it would be "
-        "a guess.",
-        "Set the degree to 1.",
+        "strategies that do not go together",
+        "Two parts of the plan, or the plan and the model, exclude each other: one undoes what the "
+        "other needs, or there is nothing for it to divide. The rule says which.",
+        "Leave one of them out, as the fix says.",
+    ),
+    "DS309": CodeInfo(
+        "context parallelism does not divide the model",
+        "Context parallelism divides the tokens of each sequence, into two parts a rank where a "
+        "causal mask is balanced; an all-to-all also deals out whole attention heads. Blocks of "
+        "attention can only be joined by what fused kernels keep.",
+        "Change cp, cp_mode or the sequence length, or use a stack with flash attention.",
     ),
     "DS310": CodeInfo(
         "virtual stages without the interleaved schedule",
@@ -468,34 +480,6 @@ CODES: dict[str, CodeInfo] = {
         "more jobs than devices",
         "The jobs of a scenario take more devices together than its cluster has.",
         "Give the cluster more devices, or jobs fewer.",
-    ),
-    "DS320": CodeInfo(
-        "ep does not divide the experts",
-        "Expert parallelism deals out the experts of a layer evenly over ep ranks.",
-        "Choose ep among the divisors of the experts.",
-    ),
-    "DS321": CodeInfo(
-        "expert parallelism does not divide the ranks",
-        "The ranks of a pipeline stage, tp * cp * dp of them, are divided once more for the "
-        "experts, as etp * ep * edp; the number of replicas edp must be whole.",
-        "Choose etp * ep among the divisors of tp * cp * dp.",
-    ),
-    "DS322": CodeInfo(
-        "etp does not divide an expert",
-        "Tensor parallelism of experts gives each rank an equal part of the features of an expert.",
-        "Choose etp among the divisors of expert_ffn.",
-    ),
-    "DS323": CodeInfo(
-        "experts with tensor parallelism, without sequence parallelism",
-        "Without sequence parallelism every rank of a tensor-parallel group has all tokens, and "
-        "would send each of them to its experts. Frameworks ask for sequence parallelism here.",
-        "Set sequence_parallel: true, or tp: 1.",
-    ),
-    "DS324": CodeInfo(
-        "load of experts that cannot be",
-        "A histogram has one number for each expert, none of them negative and not all zero; the "
-        "concentration of a random load is above 0.",
-        "List the tokens of every expert, or give a concentration such as 1.0.",
     ),
     "DS314": CodeInfo(
         "micro batches do not suit the schedule",
@@ -531,6 +515,34 @@ CODES: dict[str, CodeInfo] = {
         "schedule too large to show",
         "A schedule is shown action by action, up to 2^20 of them.",
         "Ask for fewer stages or micro batches.",
+    ),
+    "DS320": CodeInfo(
+        "ep does not divide the experts",
+        "Expert parallelism deals out the experts of a layer evenly over ep ranks.",
+        "Choose ep among the divisors of the experts.",
+    ),
+    "DS321": CodeInfo(
+        "expert parallelism does not divide the ranks",
+        "The ranks of a pipeline stage, tp * cp * dp of them, are divided once more for the "
+        "experts, as etp * ep * edp; the number of replicas edp must be whole.",
+        "Choose etp * ep among the divisors of tp * cp * dp.",
+    ),
+    "DS322": CodeInfo(
+        "etp does not divide an expert",
+        "Tensor parallelism of experts gives each rank an equal part of the features of an expert.",
+        "Choose etp among the divisors of expert_ffn.",
+    ),
+    "DS323": CodeInfo(
+        "experts with tensor parallelism, without sequence parallelism",
+        "Without sequence parallelism every rank of a tensor-parallel group has all tokens, and "
+        "would send each of them to its experts. Frameworks ask for sequence parallelism here.",
+        "Set sequence_parallel: true, or tp: 1.",
+    ),
+    "DS324": CodeInfo(
+        "load of experts that cannot be",
+        "A histogram has one number for each expert, none of them negative and not all zero; the "
+        "concentration of a random load is above 0.",
+        "List the tokens of every expert, or give a concentration such as 1.0.",
     ),
     "DS330": CodeInfo(
         "optimizer offloaded without sharding",
@@ -727,7 +739,8 @@ CODES: dict[str, CodeInfo] = {
         "text that selects no devices",
         "Devices that differ from the others are chosen by numbers, by ranges such as 8:16 (8 to "
         "15) or ::8 (every eighth), or by their nodes.",
-        "Write 5, 8:16, ::8, node 3 or nodes 2:4, or several of them with commas between.",
+        "Write device 5, devices 8:16, devices ::8, node 3 or nodes 2:4, or several of them with "
+        "commas between.",
     ),
     "DS441": CodeInfo(
         "devices that the cluster does not have",

@@ -16,7 +16,7 @@ import simpy
 from distsim.engine.graph import cycle_error, successors
 from distsim.engine.network import Network
 from distsim.engine.result import Run
-from distsim.program.opgraph import OpGraph
+from distsim.program.opgraph import OpGraph, TaskKind
 
 
 class _Kernel:
@@ -44,10 +44,12 @@ class Simulation:
         self._finished = 0
         self.n_events = 0
         factor = graph.contention_factor.tolist()
-        self._factor = [factor[d] for d in graph.stream_device.tolist()]
+        owner = graph.stream_device[graph.stream]
         self._stream = graph.stream.tolist()
         self._device = graph.stream_device.tolist()
         self._slow = any(f > 0 for f in factor)
+        kernel = np.isin(graph.kind, (TaskKind.COMPUTE, TaskKind.OPTIMIZER))
+        self._kernel = (kernel & (graph.contention_factor[owner] > 0)).tolist()
         self._moving = [0] * len(factor)
         self._kernels: list[dict[int, _Kernel]] = [{} for _ in factor]
         tptr, tdev = graph.transfer_ptr.tolist(), graph.transfer_device.tolist()
@@ -85,7 +87,7 @@ class Simulation:
                 self.env.timeout(self._work[task], task).callbacks.append(self._latency_over)
             else:
                 self._enter(task)
-        elif self._slow and self._factor[self._stream[task]] > 0.0:
+        elif self._kernel[task]:
             self._begin_kernel(task)
         else:
             self.env.timeout(self._work[task], task).callbacks.append(self._compute_done)

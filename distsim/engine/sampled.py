@@ -22,11 +22,10 @@ several samples so, which are then worth fewer independent ones (`Samples.indepe
 
 What is simplified
 ------------------
-* Ranks in lockstep begin every task together. Where only sends join them to another stage, a rank
-  may in fact begin before its peers, so a folded step with both is an upper estimate (of the order
-  of the jitter of one task a stage).
-* Groups that meet at each task but are copies of each other in one replica (expert-parallel groups
-  that span replicas, say) count as in lockstep or as replicas, as the caller says.
+* Ranks in lockstep begin every task together. Where a rank can in fact begin before its peers (a
+  stage that it sends to, peers of a peer along another axis), a folded step is an upper estimate;
+  the excess is of the order of the jitter of one task a stage and micro batch at most.
+* Replicas meet all at once. Where states are sharded among some of them only, those meet first.
 * Jitter does not change which transfers share a link, nor what kernels lose beside transfers.
 """
 
@@ -73,10 +72,16 @@ class Times:
     slack_s: Floats
 
 
+def is_kernels(graph: OpGraph) -> Flags:
+    """Say which tasks run kernels of a device, bool[n_tasks]: no transfers, no work of hosts."""
+    runs: Flags = np.isin(graph.kind, (TaskKind.COMPUTE, TaskKind.OPTIMIZER))
+    return runs & (graph.transfer < 0)
+
+
 def times(graph: OpGraph) -> Times:
-    """Return the durations of tasks that share no link; all of them is kernels, or transfer."""
+    """Return the durations of tasks that share no link; all of a kernel task is kernels."""
     alone_s = graph.alone_s()
-    noisy = (graph.transfer >= 0) | (graph.kind != TaskKind.HOST)
+    noisy = (graph.transfer >= 0) | is_kernels(graph)
     return Times(alone_s, alone_s * noisy, np.full(graph.n_tasks, -np.inf))
 
 

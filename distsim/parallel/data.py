@@ -17,6 +17,7 @@ from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Unit
 from distsim.workload.op import Numerics
+from distsim.workload.optimizers.spec import Matrix
 
 #: Megatron-LM's default bucket: the larger of 40 million elements and one million a replica.
 BUCKET_ELEMENTS = 40_000_000
@@ -55,6 +56,10 @@ class Domain:
     def parameters(self, of: Unit | Chunk) -> float:
         """Return the parameters of this domain in a unit or chunk."""
         return of.parameters if self.name == "data" else of.expert_parameters
+
+    def matrices(self, of: Unit) -> tuple[Matrix, ...]:
+        """Return the two-dimensional weights of this domain in a unit."""
+        return of.matrices if self.name == "data" else of.expert_matrices
 
 
 @dataclass(frozen=True, slots=True)

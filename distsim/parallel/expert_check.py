@@ -28,15 +28,37 @@ def check_experts(
     if not spec.experts:
         _check_dense(spec, ep, etp)
         return
-    if spec.experts % ep:
+    _check_division("DS320", "ep", ep, "experts", spec.experts, "as many experts")
+    _check_ranks(tp, cp, dp, ep, etp)
+    part = "as many features of an expert"
+    _check_division("DS322", "etp", etp, "expert_ffn", spec.expert_ffn, part)
+    part = "as many features of the shared experts"
+    _check_division("DS306", "tp", tp, "shared_ffn", spec.shared_ffn, part)
+    if tp > 1 and not sequence_parallel:
         raise PlanError(
-            "DS320",
-            f"ep({ep}) does not divide experts({spec.experts})",
-            path=("plan", "ep"),
-            value=ep,
-            rule="experts % ep == 0: each rank holds as many experts",
-            fix=f"use ep in {_divisors(spec.experts)}",
+            "DS323",
+            f"tp({tp}) without sequence_parallel, and {spec.name} has experts",
+            path=("plan", "sequence_parallel"),
+            value=False,
+            rule="tokens are divided over tp before they go to their experts; otherwise each rank "
+            "of the tensor-parallel group would send all of them",
+            fix="set sequence_parallel: true, or tp: 1",
         )
+
+
+def _check_division(code: str, name: str, degree: int, what: str, count: int, part: str) -> None:
+    if count % degree:
+        raise PlanError(
+            code,
+            f"{name}({degree}) does not divide {what}({count})",
+            path=("plan", name),
+            value=degree,
+            rule=f"{what} % {name} == 0: each rank holds {part}",
+            fix=f"use {name} in {_divisors(count)}",
+        )
+
+
+def _check_ranks(tp: int, cp: int, dp: int, ep: int, etp: int) -> None:
     ranks = tp * cp * dp
     if ranks % (etp * ep):
         raise PlanError(
@@ -47,34 +69,6 @@ def check_experts(
             value=etp * ep,
             rule="the ranks of a pipeline stage are tp * cp * dp = etp * ep * edp",
             fix=f"use ep * etp among the divisors of {ranks}, or more devices",
-        )
-    if spec.expert_ffn % etp:
-        raise PlanError(
-            "DS322",
-            f"etp({etp}) does not divide expert_ffn({spec.expert_ffn})",
-            path=("plan", "etp"),
-            value=etp,
-            rule="expert_ffn % etp == 0: each rank holds as many features of an expert",
-            fix=f"use etp in {_divisors(spec.expert_ffn)}",
-        )
-    if spec.shared_ffn % tp:
-        raise PlanError(
-            "DS306",
-            f"tp({tp}) does not divide shared_ffn({spec.shared_ffn})",
-            path=("plan", "tp"),
-            value=tp,
-            rule="shared_ffn % tp == 0: each rank holds as many features of the shared experts",
-            fix=f"use tp in {_divisors(spec.shared_ffn)}",
-        )
-    if tp > 1 and not sequence_parallel:
-        raise PlanError(
-            "DS323",
-            f"tp({tp}) without sequence_parallel, and {spec.name} has experts",
-            path=("plan", "sequence_parallel"),
-            value=False,
-            rule="tokens are divided over tp before they go to their experts; otherwise each rank "
-            "of the tensor-parallel group would send all of them",
-            fix="set sequence_parallel: true, or tp: 1",
         )
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distsim.parallel.data import DataParallel, shards
+from distsim.parallel.data import DataParallel, Domain, shards
+from distsim.parallel.offload import Offload
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
@@ -104,6 +105,7 @@ def stage_memory(
     optimizer_bytes: Sequence[float],
     boundary_bytes: float,
     reserved_bytes: float,
+    offload: Offload = Offload(),
 ) -> StageMemory:
     """Add up one rank of a stage.
 
@@ -117,16 +119,24 @@ def stage_memory(
         Bytes sent to the next stage for one micro batch.
     reserved_bytes : float
         What the runtime takes before the first tensor: context and communication buffers.
+    offload : Offload
+        What is on the host instead.
     """
     weights = gradients = optimizer = 0.0
     buffers = reserved_bytes + max((u.working_bytes for c in chunks for u in c.units), default=0.0)
     for domain, state_bytes in zip(data.domains, optimizer_bytes, strict=True):
         parts = shards(plan, domain)
         held = sum(domain.parameters(c) for c in chunks)
-        weights += held * numerics.weight_bytes / parts[0] * plan.pipeline.weight_versions
-        gradients += held * numerics.gradient_bytes / parts[1]
-        optimizer += state_bytes / parts[2]
-        buffers += _domain_buffers(plan, data, numerics, chunks, held, domain.name, domain.shard)
+        if offload.parameters == "none":
+            weights += held * numerics.weight_bytes / parts[0] * plan.pipeline.weight_versions
+        weights += _fp8_copies_bytes(numerics, chunks, domain)
+        if offload.optimizer == "none" or not gradients_leave(plan):
+            gradients += held * numerics.gradient_bytes / parts[1]
+        if offload.optimizer == "none":
+            optimizer += state_bytes / parts[2]
+        buffers += _domain_buffers(plan, data, numerics, chunks, held, domain, offload)
+        if data.compression is not None and domain.size > 1:
+            buffers += data.compression.state_bytes(held)
     if plan.pp > 1:
         buffers += 4 * boundary_bytes  # sent and received, forward and backward
     return StageMemory(
@@ -138,19 +148,33 @@ def stage_memory(
     )
 
 
+def gradients_leave(plan: Plan) -> bool:
+    """Say whether the device keeps no gradients from one micro batch to the next."""
+    sharded = plan.zero_stage >= 2 and plan.reduces_each_microbatch
+    return sharded or plan.microbatches == 1
+
+
+def _fp8_copies_bytes(numerics: Numerics, chunks: Sequence[Chunk], domain: Domain) -> float:
+    """Weights of linear layers in fp8, beside the weights themselves."""
+    if numerics.fp8 is None:
+        return 0.0
+    units = [u for c in chunks for u in c.units]
+    matrices = [m for u in units for m in domain.matrices(u) if not m.table]
+    return numerics.fp8.copy_bytes * sum(m.elements for m in matrices)
+
+
 def _domain_buffers(
     plan: Plan,
     data: DataParallel,
     numerics: Numerics,
     chunks: Sequence[Chunk],
     held: float,
-    name: str,
-    shard: int,
+    domain: Domain,
+    offload: Offload,
 ) -> float:
-    """Parameters that were gathered, and gradients that wait to be reduced."""
-    if shard == 1:
+    """Parameters that were gathered or copied, and gradients that wait to be reduced."""
+    if domain.shard == 1 and not offload.active:
         return 0.0
-    domain = next(d for d in data.domains if d.name == name)
     largest = max((domain.parameters(u) for c in chunks for u in c.units), default=0.0)
     out = 0.0
     if plan.zero_stage == 3 and plan.reshards_after_forward:

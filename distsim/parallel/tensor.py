@@ -77,8 +77,8 @@ class TensorParallel:
 
     def works(self, op: Op, works: tuple[Work, ...]) -> tuple[Work, ...]:
         """Return the share of one rank of kernels of `op`."""
-        parts = self.parts(op)
-        return tuple(w.divided(parts) for w in works)
+        parts, tokens = self.parts(op), self.size if self.sequence else 1
+        return tuple(w.divided(tokens if w.split == "tokens" else parts) for w in works)
 
     def _collective(self, op: Op, name: str) -> Collective:
         return Collective(name, op.region_elements * self.element_bytes)

@@ -26,9 +26,13 @@ Path = tuple[str | int, ...]
 #: Highest speed of a device, as a multiple of the ordinary one.
 MOST_SPEED = 10.0
 _SELECTOR = re.compile(
-    r"(?P<nodes>nodes?\s+)?(?:(?P<one>\d{1,9})|(?P<first>\d{0,9}):(?P<end>\d{0,9})(?::(?P<by>\d{1,9}))?)"
+    r"(?:(?:devices?|(?P<nodes>nodes?))\s+)?"
+    r"(?:(?P<one>\d{1,9})|(?P<first>\d{0,9}):(?P<end>\d{0,9})(?::(?P<by>\d{1,9}))?)"
 )
-_FORMS = "5, 8:16 (8 to 15), ::8 (every eighth), node 3, nodes 2:4, or several of them with commas"
+_FORMS = (
+    "device 5, devices 8:16 (8 to 15), devices ::8 (every eighth), node 3, nodes 2:4, or several "
+    "of them with commas; a number or range by itself is of devices"
+)
 
 
 class Kind(NamedTuple):
@@ -45,8 +49,9 @@ class Rule:
     Attributes
     ----------
     devices : tuple of int or str
-        Which: a device number, or a text: ``5``, ``8:16`` (8 to 15, as Python slices), ``::8``
-        (every eighth), ``node 3``, ``nodes 2:4``, several of them with commas between.
+        Which: a device number, or a text: ``device 5``, ``devices 8:16`` (8 to 15, as Python
+        slices), ``devices ::8`` (every eighth), ``node 3``, ``nodes 2:4``, several of them with
+        commas between; without a word, devices are meant.
     speed : float
         Rate of their kernels over that of an ordinary device, in (0, `MOST_SPEED`]: at 0.8
         kernels take 1 / 0.8 = 1.25 times as long.

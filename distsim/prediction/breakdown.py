@@ -33,6 +33,7 @@ class Breakdown:
     expert_s: float
     bubble_s: float
     optimizer_s: float
+    offload_s: float
     host_s: float
 
     def to_dict(self) -> dict[str, float]:
@@ -47,6 +48,7 @@ _WAITS = {
     TaskKind.CONTEXT: "context_s",
     TaskKind.EXPERT: "expert_s",
     TaskKind.HOST: "host_s",
+    TaskKind.OFFLOAD: "offload_s",
 }
 
 
@@ -107,8 +109,8 @@ def _waits(
     target = np.repeat(np.arange(graph.n_tasks), np.diff(graph.dep_ptr))
     source = graph.dep
     owner = graph.stream_device[graph.stream]
-    own_host = (graph.kind[source] == TaskKind.HOST) & (owner[source] == owner[target])
-    waited = (graph.transfer[source] >= 0) | own_host
+    beside = np.isin(graph.kind[source], (TaskKind.HOST, TaskKind.OFFLOAD))
+    waited = (graph.transfer[source] >= 0) | (beside & (owner[source] == owner[target]))
     keep = (place[target] >= 0) & waited
     source, at = source[keep], place[target[keep]]
     gap_to = run.start_s[tasks]

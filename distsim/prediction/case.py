@@ -5,8 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from distsim.engine.noise import Noise
 from distsim.program.build import Inputs
 from distsim.workload.op import Numerics
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter:
+    """Steps to draw.
+
+    Attributes
+    ----------
+    noise : Noise
+    samples, seed : int
+    """
+
+    noise: Noise
+    samples: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +40,10 @@ class Case:
         data-parallel ranks.
     parameters : int
         Parameters of the whole model.
+    peak_flop_per_s : float
+        Dense peak of all devices together.
+    noise : Jitter or None
+        What varies at random from step to step.
     resolved : dict
         The plan and names as plain values, for output.
     """
@@ -40,3 +60,5 @@ class Case:
     evaluator: str
     resolved: dict[str, Any]
     warnings: tuple[str, ...] = field(default=())
+    peak_flop_per_s: float = 0.0
+    noise: Jitter | None = None

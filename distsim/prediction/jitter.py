@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from distsim.engine.noise import Noise
 from distsim.engine.result import Run
-from distsim.engine.sampled import Samples, Times, sample, times
+from distsim.engine.sampled import Samples, Times, is_kernels, sample, times
+from distsim.parallel.step import AXES
 from distsim.program.build import Program
 
 Floats = npt.NDArray[np.float64]
@@ -19,8 +20,6 @@ Interval = tuple[float | None, float | None]
 
 #: Probability with which an interval holds the true quantile, at least.
 CONFIDENCE = 0.95
-#: Groups whose ranks meet at every layer; ranks of all other groups meet once a step or so.
-_LOCKSTEP = ("tensor", "context", "expert", "expert_tensor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +134,12 @@ def summary(samples: Samples, base_s: float) -> Distribution:
 def ranks_in_lockstep(program: Program) -> Ints:
     """Return how many ranks of each class meet at every layer, int64[classes].
 
-    Ranks that tensor-, context- and expert-parallel groups join, directly or over others, run in
-    lockstep; counted are those of the class of an example rank.
+    Groups inside layers (`parallel.step.AXES`) join ranks, directly or over others; of those
+    joined with the example rank of a class, the ones of that class count.
     """
     fold = program.network.fold
     label = np.arange(len(fold.class_of))
-    joined = [program.network.groups[n].ranks for n in _LOCKSTEP if n in program.network.groups]
+    joined = [program.network.groups[n].ranks for n in AXES if n in program.network.groups]
     before = np.zeros(0, dtype=np.int64)
     while not np.array_equal(before, label):
         before = label.copy()
@@ -157,7 +156,7 @@ def ranks_in_lockstep(program: Program) -> Ints:
 def kernel_times(program: Program, run: Run) -> Times:
     """Return the durations of a run and what of them is kernels.
 
-    Communication inside of a segment and its host have no jitter. Kernels that take longer first
+    Communication inside of a segment and the work of hosts have no jitter. Kernels that take longer first
     use up the time in which their segment waits for its host. What kernels lost beside transfers
     in the run counts as kernels.
     """
@@ -167,11 +166,11 @@ def kernel_times(program: Program, run: Run) -> Times:
         base = Times(run.end_s - run.start_s, base.noisy_s, base.slack_s)
     costs = program.segment_cost
     table = np.asarray([(c.compute_s, c.host_s - c.device_s, c.total_s) for c in costs])
-    computing = np.flatnonzero((graph.transfer < 0) & (graph.segment >= 0))
+    computing = np.flatnonzero(is_kernels(graph))
     kernel_s, slack_s, total_s = table[graph.segment[computing]].T
     stretch_s = np.maximum(base.duration_s[computing] - total_s, 0.0)
-    noisy, slack, moving = base.duration_s.copy(), base.slack_s.copy(), graph.transfer >= 0
-    noisy[~moving] = 0.0
+    noisy = np.where(graph.transfer >= 0, base.duration_s, 0.0)
+    slack = base.slack_s.copy()
     noisy[computing] = np.minimum(kernel_s + stretch_s, base.duration_s[computing])
     slack[computing] = slack_s - stretch_s
     return Times(base.duration_s, noisy, slack)
@@ -198,7 +197,7 @@ def distribution(
         noise,
         n,
         seed,
-        count // lockstep * lockstep,
+        count // lockstep * lockstep,  # whole replicas, should groups differ in size
         lockstep=lockstep,
         times_s=kernel_times(program, run),
         most_copies=most_copies,

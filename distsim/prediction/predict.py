@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from distsim.engine import graph
 from distsim.engine.result import Run
 from distsim.parallel.memory import StageMemory, activations_in_flight_bytes, stage_memory
@@ -14,6 +12,7 @@ from distsim.prediction.advice import memory_advice
 from distsim.prediction.bounds import Bounds
 from distsim.prediction.breakdown import Breakdown
 from distsim.prediction.case import Case
+from distsim.prediction.jitter import Distribution, distribution
 from distsim.prediction.measured import Measured, batches, difference, measure
 from distsim.prediction.timeline import Timeline
 from distsim.prediction.usage import Usage, usage_of
@@ -82,6 +81,7 @@ class Prediction:
     classes: int
     resolved: dict[str, Any] = field(repr=False)
     timeline: Timeline = field(repr=False)
+    distribution: Distribution | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, the form of ``--json``."""
@@ -108,6 +108,7 @@ class Prediction:
             "events": self.events,
             "tasks": self.tasks,
             "classes": self.classes,
+            "distribution": self.distribution.to_dict() if self.distribution else None,
         }
 
 
@@ -159,6 +160,7 @@ _NAMES = {
     "expert_s": "exposed expert-parallel communication",
     "bubble_s": "the pipeline bubble and waiting for other stages",
     "optimizer_s": "the optimizer",
+    "offload_s": "copies to and from the host, and its update",
     "host_s": "waiting for the host to launch kernels",
 }
 
@@ -205,8 +207,7 @@ def assemble(case: Case, program: Program, run: Run, asked: str, step: Measured)
     inputs = case.inputs
     step_s, parts = step.step_s, step.parts
     devices = inputs.plan.devices
-    each = np.bincount(inputs.kinds(), minlength=len(inputs.devices))
-    peak = float(each @ [d.peak_flop_per_s[inputs.dtype] for d in inputs.devices])
+    peak = case.peak_flop_per_s
     warnings = list(case.warnings)
     if run.evaluator == "graph" and asked == "graph" and not graph.is_valid(program.graph, run):
         warnings.append(
@@ -240,4 +241,12 @@ def assemble(case: Case, program: Program, run: Run, asked: str, step: Measured)
         classes=len(program.classes),
         resolved=case.resolved,
         timeline=Timeline(program, run),
+        distribution=_distribution(case, program, run),
     )
+
+
+def _distribution(case: Case, program: Program, run: Run) -> Distribution | None:
+    if case.noise is None:
+        return None
+    drawn = case.noise
+    return distribution(program, run, drawn.noise, drawn.samples, drawn.seed)

@@ -15,6 +15,7 @@ from distsim.program.emit import Emitter
 from distsim.program.groups import groups_of, inside_axes
 from distsim.program.inputs import Inputs, Variant
 from distsim.program.links import reductions_and_gathers
+from distsim.program.offload import Copies
 from distsim.program.opgraph import OpGraph
 from distsim.program.segment import Cost, Part, Pricer
 from distsim.program.sends import families, pipeline_sends
@@ -123,8 +124,9 @@ def emit(inputs: Inputs, network: Network) -> Callable[[Transfers], Program]:
     if plan.pp > 1:
         sizes = np.asarray([v.boundary_bytes for v in inputs.variants])[inputs.variants_of()]
         pipeline_sends(emitter, network, programs, plan, sizes)
-    ready = reductions_and_gathers(emitter, network, programs, data)
-    finish(emitter, network, programs, inputs.update, data, ready, pricers, priced)
+    copies = Copies(emitter, inputs.offloading) if inputs.offloading else None
+    ready = reductions_and_gathers(emitter, network, programs, data, copies)
+    finish(emitter, network, programs, inputs.update, data, ready, pricers, priced, copies)
     factors = np.asarray([p.device.contention_factor for p in pricers])
     costs = priced.costs + [Cost()] * (len(emitter.names) - len(priced.costs))
     names = tuple(name for _, name in emitter.streams)

@@ -73,6 +73,14 @@ class Emitter:
         self.count += count
         return first
 
+    def work_s(self, first: int, count: int) -> float:
+        """Return the sum of the work of the tasks of one call of `tasks`."""
+        ends = np.cumsum([len(block) for block in self._blocks["work_s"]])
+        block = int(np.searchsorted(ends, first, side="right"))
+        if ends[block] != first + count:
+            raise ValueError(f"tasks {first} .. {first + count - 1} were not added at once")
+        return float(self._blocks["work_s"][block].sum())
+
     def edges(self, before: int | Ints, after: int | Ints) -> None:
         """Make tasks `after` wait for tasks `before` (arrays broadcast against each other)."""
         a, b = np.broadcast_arrays(

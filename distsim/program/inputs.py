@@ -12,6 +12,7 @@ from distsim.hardware.topology import Topology
 from distsim.parallel.data import DataParallel
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
+from distsim.program.offload import Offloading
 from distsim.program.tail import Update
 from distsim.schedule import Actions, actions
 
@@ -57,6 +58,8 @@ class Inputs:
     batches : int
         Optimizer steps that are simulated in a row (more than one where a schedule does not
         flush).
+    offloading : Offloading or None
+        What is on the hosts.
     restart_s : float
         Time at the start of every pass through a model chunk in which the device waits for the
         host, because the exchange before it blocked.
@@ -73,6 +76,7 @@ class Inputs:
     kind_of: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     variant_of: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     batches: int = 1
+    offloading: Offloading | None = None
     restart_s: float = 0.0
 
     @property

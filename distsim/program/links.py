@@ -12,6 +12,7 @@ from distsim.parallel.data import DataParallel, Domain
 from distsim.program.actions import ClassProgram, Hook
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
+from distsim.program.offload import Copies
 from distsim.program.opgraph import TaskKind
 
 Ints = npt.NDArray[np.int64]
@@ -46,9 +47,18 @@ class Phase(NamedTuple):
 
 
 def reductions_and_gathers(
-    emitter: Emitter, network: Network, programs: Sequence[ClassProgram], data: DataParallel
+    emitter: Emitter,
+    network: Network,
+    programs: Sequence[ClassProgram],
+    data: DataParallel,
+    copies: Copies | None = None,
 ) -> dict[int, Ints]:
     """Add gradient reductions and parameter gathers beside compute.
+
+    Parameters
+    ----------
+    copies : Copies or None
+        Between devices and hosts, where states are offloaded.
 
     Returns
     -------
@@ -57,14 +67,50 @@ def reductions_and_gathers(
     """
     ready = {p.index: np.asarray([p.last]) for p in programs}
     for number, domain in enumerate(data.domains):
-        if domain.shard > 1 and any(len(p.gathers[number].task) for p in programs):
-            for classes, group in groups_by_type(network, domain.name):
-                members = [programs[c] for c in classes]
-                if len(members[0].gathers[number].task):
-                    _gathers(emitter, network, members, group, data, number)
+        if any(len(p.gathers[number].task) for p in programs):
+            _arrivals(emitter, network, programs, data, number, copies)
         if any(len(p.reduces[number].task) for p in programs):
-            _reductions(emitter, network, programs, data, number, ready)
+            done = _reductions(emitter, network, programs, data, number)
+            for program in programs:
+                last = done[program.index][-1:]
+                if copies is not None and len(last):
+                    amount = program.reduces[number].amount
+                    last = copies.leave(program, number, done[program.index], amount)
+                ready[program.index] = np.append(ready[program.index], last)
     return ready
+
+
+def _arrivals(
+    emitter: Emitter,
+    network: Network,
+    programs: Sequence[ClassProgram],
+    data: DataParallel,
+    number: int,
+    copies: Copies | None,
+) -> None:
+    """Bring parameters to where they are used: from the host, and from the ranks that share them.
+
+    A copy from the host is one unit further ahead than the gather that needs it.
+    """
+    domain = data.domains[number]
+    copied: dict[int, Ints] = {}
+    for program in programs:
+        hook = program.gathers[number]
+        if copies is not None and len(hook.task):
+            ahead = np.maximum(_ahead(hook, data) - 1, -1)
+            arrived = copies.arrive(program, number, hook, ahead)
+            if arrived is not None:
+                copied[program.index] = arrived
+                if domain.shard == 1:
+                    emitter.edges(arrived, hook.task)
+    if domain.shard > 1:
+        for classes, group in groups_by_type(network, domain.name):
+            members = [programs[c] for c in classes]
+            if len(members[0].gathers[number].task):
+                tasks = _gathers(emitter, network, members, group, data, number)
+                for member in members:
+                    if member.index in copied:
+                        emitter.edges(copied[member.index], tasks)
 
 
 def groups_by_type(network: Network, axis: str) -> list[tuple[Ints, int]]:
@@ -87,7 +133,7 @@ def _gathers(
     group: int,
     data: DataParallel,
     number: int,
-) -> None:
+) -> Ints:
     """Gather parameters, each not before the unit some units ahead of its use has begun."""
     lead = members[0]
     hook = lead.gathers[number]
@@ -112,6 +158,7 @@ def _gathers(
         opened = needed[ahead[waits]] - 1
         keep = opened >= member.first
         emitter.edges(opened[keep], tasks[waits[keep]])
+    return tasks
 
 
 def _ahead(hook: Hook, data: DataParallel) -> Ints:
@@ -144,11 +191,16 @@ def _reductions(
     programs: Sequence[ClassProgram],
     data: DataParallel,
     number: int,
-    ready: dict[int, Ints],
-) -> None:
-    """Reduce gradients of a domain as they come, phase by phase."""
+) -> dict[int, Ints]:
+    """Reduce gradients of a domain as they come, phase by phase.
+
+    Returns
+    -------
+    dict
+        Class -> task after which each of its hooks is reduced.
+    """
     domain = data.domains[number]
-    before: dict[int, Ints] = {}
+    done = {p.index: p.reduces[number].task for p in programs}
     turns = len(phases(data, domain, 1.0))
     for turn in range(turns):
         axis, collective, _ = phases(data, domain, 1.0)[turn]
@@ -172,12 +224,11 @@ def _reductions(
             tasks = first + np.arange(len(hook.task))
             emitter.chain(tasks)
             for member in members:
-                source = before.get(member.index, member.reduces[number].task)
-                emitter.edges(source, tasks)
-                before[member.index] = tasks
+                emitter.edges(done[member.index], tasks)
+                done[member.index] = tasks
                 if turn == turns - 1:
-                    ready[member.index] = np.append(ready[member.index], tasks[-1])
                     _block(emitter, member, number, tasks, data)
+    return done
 
 
 def _block(

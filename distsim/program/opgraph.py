@@ -20,6 +20,7 @@ class TaskKind(IntEnum):
     OPTIMIZER = 5
     HOST = 6
     EXPERT = 7
+    OFFLOAD = 8
 
 
 Int32 = npt.NDArray[np.int32]

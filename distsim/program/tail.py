@@ -14,6 +14,7 @@ from distsim.program.actions import ClassProgram, Priced
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
 from distsim.program.links import groups_by_type, phases
+from distsim.program.offload import Copies
 from distsim.program.opgraph import TaskKind
 from distsim.program.segment import Cost, Pricer
 from distsim.workload.op import Work
@@ -69,6 +70,7 @@ def finish(
     ready: dict[int, Ints],
     pricers: Sequence[Pricer],
     priced: Priced,
+    copies: Copies | None = None,
 ) -> None:
     """Add everything after the last backward.
 
@@ -76,9 +78,18 @@ def finish(
     ----------
     pricers : sequence of Pricer
         Of each class of ranks.
+    copies : Copies or None
+        Between devices and hosts, where states are offloaded.
     """
     if data.reduce == "end":
         _reduce(emitter, network, programs, data, ready)
+    if copies is not None and data.reduce in ("end", "none"):
+        for program in programs:
+            for number, held in enumerate(program.parameters):
+                if held:
+                    last = ready[program.index][-1:]
+                    gone = copies.leave(program, number, last, np.asarray([held]))
+                    ready[program.index] = np.append(ready[program.index], gone)
     if update.shared:
         _shared(emitter, network, programs, update.shared, ready)
     if update.synchronized and (len(programs) > 1 or network.fold.count.sum() > 1):
@@ -94,6 +105,9 @@ def finish(
         ready = {c: np.append(tasks, task) for c, tasks in ready.items()}
     priced.costs += [Cost()] * (len(emitter.names) - len(priced.costs))
     for program, pricer in zip(programs, pricers, strict=True):
+        if copies is not None:
+            beside_s = emitter.work_s(program.first, program.count)
+            ready[program.index] = copies.update(program, ready[program.index], beside_s)
         cost = update_cost(update, program.stage, pricer)
         label = emitter.name(f"optimizer stage {program.stage}")
         priced.costs.append(cost)

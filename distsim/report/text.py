@@ -36,6 +36,7 @@ PARTS = {
     "expert_s": "expert communication, exposed",
     "bubble_s": "bubble",
     "optimizer_s": "optimizer",
+    "offload_s": "host memory and its update",
     "host_s": "waiting for the host",
 }
 _BAR_WIDTH = 24
@@ -65,6 +66,7 @@ def run_text(prediction: Prediction) -> RenderableType:
 def _rates(prediction: Prediction) -> RenderableType:
     rows = {
         "step time": fmt_s(prediction.step_s),
+        **_drawn(prediction),
         "throughput": f"{prediction.tokens_per_s:,.0f} tokens/s",
         "  per device": f"{prediction.tokens_per_s_per_device:,.1f} tokens/s",
         "model FLOP rate": f"{fmt_flop_per_s(prediction.model_flop_per_s_per_device)} per device",
@@ -79,6 +81,17 @@ def _rates(prediction: Prediction) -> RenderableType:
         number, _, rest = text.partition(" ")
         table.add_row(name, number, rest)
     return table
+
+
+def _drawn(prediction: Prediction) -> dict[str, str]:
+    """Return the quantiles of step times that vary at random."""
+    d = prediction.distribution
+    if d is None:
+        return {}
+    scale, unit = scale_of(d.p50_s, SECONDS)
+    low, high = (fixed(v, d.p50_s, scale) for v in (d.p10_s, d.p90_s))
+    middle = fixed(d.p50_s, d.p50_s, scale)
+    return {"  with noise": f"{middle} {unit}, {low} .. {high} for p10 .. p90 of {d.n} samples"}
 
 
 class _Parts:

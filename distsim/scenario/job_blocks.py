@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from distsim.scenario.block import (
     MOST_SEQUENCES,
@@ -14,6 +14,7 @@ from distsim.scenario.block import (
     Name,
     NameOrBlock,
 )
+from distsim.scenario.unequal_blocks import SlowLinks, UnequalDevices
 
 Precision = Literal["bf16", "fp16", "fp32", "tf32", "fp8"]
 StoredType = Literal["bf16", "fp16", "fp32"]
@@ -39,6 +40,12 @@ class Cluster(Block):
     of: Degree | None = Field(
         default=None,
         description="Devices of the whole cluster, of which the job uses some; as many by default.",
+    )
+    unequal: Annotated[tuple[UnequalDevices, ...], Strict(False), Field(max_length=10_000)] = Field(
+        default=(), description="Devices that are slower, faster or of another type."
+    )
+    slow_links: Annotated[tuple[SlowLinks, ...], Strict(False), Field(max_length=10_000)] = Field(
+        default=(), description="Links that are slower than their class says."
     )
     placement: PlacementKind = Field(
         default="packed",

@@ -16,11 +16,14 @@ from distsim.scenario.schema import (
     Cluster,
     CompressionBlock,
     ExpertLoadBlock,
+    NoiseBlock,
     OptimizerBlock,
     Plan,
     PrecisionBlock,
     RecomputeBlock,
     Scenario,
+    SlowLinks,
+    UnequalDevices,
 )
 
 _BLOCKS: dict[Path, type[BaseModel]] = {
@@ -31,6 +34,9 @@ _BLOCKS: dict[Path, type[BaseModel]] = {
     ("plan", "recompute"): RecomputeBlock,
     ("plan", "grad_compression"): CompressionBlock,
     ("plan", "expert_load"): ExpertLoadBlock,
+    ("cluster", "unequal"): UnequalDevices,
+    ("cluster", "slow_links"): SlowLinks,
+    ("noise",): NoiseBlock,
     ("precision",): PrecisionBlock,
     ("optimizer",): OptimizerBlock,
 }

@@ -12,18 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.cost.stack import DEFAULT_STACK, load_stack
-from distsim.errors import DistsimError, ValueProblem
+from distsim.engine.noise import Noise
+from distsim.errors import DistsimError, PlanError, ValueProblem
 from distsim.hardware.block import Block
 from distsim.hardware.catalogue import device as load_device
 from distsim.hardware.catalogue import load_topology
 from distsim.hardware.libraries import read_library
+from distsim.hardware.slow_links import LinkRule, slow_links
 from distsim.hardware.topology import Topology
 from distsim.parallel.placement import place
 from distsim.parallel.plan import Plan
-from distsim.prediction.case import Case
+from distsim.parallel.unequal import Rule, at_speed, unequal
+from distsim.prediction.case import Case, Jitter
 from distsim.scenario.numerics import resolve_numerics, resolve_optimizer
 from distsim.scenario.plan import resolve_plan
-from distsim.scenario.schema import Scenario
+from distsim.scenario.schema import Scenario, SlowLinks, UnequalDevices
 from distsim.scenario.step import Machine, step_inputs
 from distsim.workload import transformer
 from distsim.workload.catalogue import model as load_model
@@ -93,7 +96,47 @@ def _resolve(scenario: Scenario) -> Case:
             "vocabulary": padded.vocab,
         },
         warnings=(*warnings, *padding),
+        peak_flop_per_s=_peak(machine, numerics.compute),
+        noise=_noise(scenario, plan),
     )
+
+
+def _peak(machine: Machine, compute: str) -> float:
+    """Return the sum of the dense peaks of all devices, at their nominal speed."""
+    count = np.bincount(machine.kind_of, minlength=len(machine.nominal))
+    peaks = [d.peak_flop_per_s[compute] for d in machine.nominal]
+    return float(count @ np.asarray(peaks))
+
+
+def _noise(scenario: Scenario, plan: Plan) -> Jitter | None:
+    """Return what varies at random.
+
+    Raises
+    ------
+    PlanError
+        DS308 for a schedule without a flush, whose steps overlap.
+    """
+    block = scenario.noise
+    if block is None:
+        return None
+    if not plan.pipeline.flush:
+        raise PlanError(
+            "DS308",
+            f"noise with schedule {plan.schedule}, whose batches overlap",
+            path=("noise",),
+            value=block.kind,
+            rule="samples are of whole steps, one after another",
+            fix="choose a schedule that flushes, such as 1f1b, or remove noise",
+        )
+    noise = Noise(
+        block.kind,
+        block.sigma,
+        block.device_share,
+        block.slow_probability,
+        block.slow_factor,
+        block.transfer_sigma,
+    )
+    return Jitter(noise, block.samples, scenario.seed)
 
 
 def _machine(scenario: Scenario) -> Machine:
@@ -102,8 +145,23 @@ def _machine(scenario: Scenario) -> Machine:
     name = _beside(scenario, cluster.device or topology.device_name)
     device = load_device(name, path=("cluster", "device"))
     topology = replace(topology, library=topology.library.on(device.architecture))
-    devices = _placed(scenario, topology)
-    return Machine((device,), topology, devices, np.zeros(len(devices), dtype=np.int64))
+    placed = _placed(scenario, topology)
+    if cluster.slow_links:
+        topology = slow_links(topology, [_link_rule(r) for r in cluster.slow_links])
+    found = unequal([_device_rule(r) for r in cluster.unequal], topology.node_of, device.name)
+    nominal = [device if k.device == device.name else load_device(k.device) for k in found.kinds]
+    devices = tuple(at_speed(d, k.speed) for d, k in zip(nominal, found.kinds, strict=True))
+    kinds = found.kind_of_device[placed]
+    return Machine(devices, topology, placed, kinds, tuple(nominal))
+
+
+def _device_rule(block: UnequalDevices) -> Rule:
+    chosen = block.devices if isinstance(block.devices, tuple) else (block.devices,)
+    return Rule(chosen, block.speed, block.device)
+
+
+def _link_rule(block: SlowLinks) -> LinkRule:
+    return LinkRule(block.link_class, block.pattern, block.between, block.bandwidth, block.latency)
 
 
 def _topology(scenario: Scenario) -> Topology:

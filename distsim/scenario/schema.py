@@ -36,6 +36,7 @@ from distsim.scenario.job_blocks import (
     PrecisionBlock,
 )
 from distsim.scenario.plan_block import CompressionBlock, ExpertLoadBlock, Plan, RecomputeBlock
+from distsim.scenario.unequal_blocks import NoiseBlock, SlowLinks, UnequalDevices
 
 
 class Scenario(Block):
@@ -69,6 +70,9 @@ class Scenario(Block):
     ] = Field(default="adam", description="Optimizer, by name or as a block.")
     stack: NameOrBlock | None = Field(
         default=None, description="Software stack, by name or as a block of changes; megatron-core."
+    )
+    noise: NoiseBlock | None = Field(
+        default=None, description="Random variation of kernels and transfers; none by default."
     )
     evaluator: Literal["auto", "graph", "event"] = Field(
         default="auto", description="Evaluator: auto takes the cheapest valid one."
@@ -146,11 +150,14 @@ __all__ = [
     "Layers",
     "Name",
     "NameOrBlock",
+    "NoiseBlock",
     "OptimizerBlock",
     "PlacementKind",
     "Plan",
     "PrecisionBlock",
     "RecomputeBlock",
     "Scenario",
+    "SlowLinks",
     "Time",
+    "UnequalDevices",
 ]

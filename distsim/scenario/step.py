@@ -30,6 +30,7 @@ from distsim.program.build import Inputs, Variant
 from distsim.program.tail import Shared, Update
 from distsim.scenario.schema import CompressionBlock, Scenario
 from distsim.workload import transformer
+from distsim.workload.linear import weight_casts
 from distsim.workload.model import ModelSpec
 from distsim.workload.op import Numerics, Work
 from distsim.workload.optimizer import Matrix, OptimizerSpec, state_bytes, update_works
@@ -47,12 +48,15 @@ class Machine:
     devices : tuple of Device
         Kinds of devices, the ordinary one first.
     device_of, kind_of : int64[ranks]
+    nominal : tuple of Device
+        The same kinds at the speed of their type.
     """
 
     devices: tuple[Device, ...]
     topology: Topology
     device_of: Ints
     kind_of: Ints
+    nominal: tuple[Device, ...]
 
 
 def operators_of(spec: ModelSpec, shape: Shape) -> Operators:
@@ -233,13 +237,9 @@ def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
     out: list[Holding] = []
     for domain in domains:
         units = [u for c in stage for u in c.units]
-        found = [m for u in units for m in _matrices(u, domain)]
+        found = [m for u in units for m in domain.matrices(u)]
         out.append((sum(domain.parameters(u) for u in units), found))
     return out
-
-
-def _matrices(unit: Unit, domain: Domain) -> Sequence[Matrix]:
-    return unit.matrices if domain.name == "data" else unit.expert_matrices
 
 
 def _update_works(
@@ -254,6 +254,8 @@ def _update_works(
         if count:
             shard = shards(plan, domain)[2]
             out += update_works(optimizer, numerics, count, matrices, shard)
+            if numerics.fp8 is not None:
+                out += weight_casts(numerics.fp8, numerics, matrices)
     return tuple(out)
 
 

@@ -16,6 +16,7 @@ from distsim.schedule import (
     one_f_one_b,
     pipedream_2bw,
     zero_bubble_h1,
+    zero_bubble_h2,
     zero_bubble_v,
 )
 from distsim.schedule.actions import BACKWARD, FORWARD, INPUT, WEIGHT, Actions, peak_in_flight
@@ -26,6 +27,7 @@ REGISTRY: dict[str, Schedule] = {
     "1f1b": one_f_one_b.SCHEDULE,
     "interleaved": interleaved.SCHEDULE,
     "zb-h1": zero_bubble_h1.SCHEDULE,
+    "zb-h2": zero_bubble_h2.SCHEDULE,
     "zb-v": zero_bubble_v.SCHEDULE,
     "dualpipe": dualpipe.SCHEDULE,
     "pipedream-2bw": pipedream_2bw.SCHEDULE,

@@ -96,11 +96,11 @@ class Table:
             if asked != has and not (what == "virtual stages" and asked == 1):
                 raise PlanError(
                     "DS316",
-                    f"the schedule of {self.name} has {has} {what}, but the plan asks for {asked}",
+                    f"the schedule of {self.name} is for {what} = {has}, but the plan has {asked}",
                     path=("plan", "schedule"),
                     value=asked,
                     rule="a schedule from a file has the stages and micro batches that it lists",
-                    fix=f"change the plan to {has} {what}, or write the file anew",
+                    fix=f"change the plan to {what} = {has}, or write the file anew",
                 )
         return self.orders
 

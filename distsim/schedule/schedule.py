@@ -19,9 +19,7 @@ Placement = tuple[tuple[int, ...], ...]
 class Order(Protocol):
     """Order of work: one `Actions` for each stage."""
 
-    def __call__(
-        self, stages: int, microbatches: int, virtual_stages: int
-    ) -> Sequence[Actions]:
+    def __call__(self, stages: int, microbatches: int, virtual_stages: int) -> Sequence[Actions]:
         """Return the actions of each stage."""
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -55,39 +56,12 @@ def summary(
     PlanError
         DS311 to DS316 from the schedule; DS319 for more than `MOST_ACTIONS` actions.
     """
-    if 2 * stages * microbatches * chunks > MOST_ACTIONS:
-        raise PlanError(
-            "DS319",
-            f"{stages} stages, {microbatches} micro batches and {chunks} chunks a stage are more "
-            f"than {MOST_ACTIONS:,} actions",
-            rule=f"2 * stages * micro batches * chunks a stage <= {MOST_ACTIONS:,}",
-            fix="ask for fewer",
-        )
-
-    def times(count: int, pair_s: float | None = None) -> Times:
-        return unit_times(
-            schedule.order(stages, count, chunks),
-            placement,
-            replicas=schedule.replicas,
-            forward_s=forward,
-            input_s=input_,
-            weight_s=weight,
-            pair_s=pair_s,
-        )
-
+    _check_size(stages, microbatches, chunks)
+    fiw = (forward, input_, weight)
+    once = _times(schedule, stages, microbatches, chunks, fiw)
     placement = schedule.placement(stages, chunks)
     orders = schedule.order(stages, microbatches, chunks)
-    once = times(microbatches)
-    ideal = float(once.busy_s.max())
-    measured, staggered = once.bubble, once.staggered_bubble
-    if False:
-        # What one batch more adds, for the pipeline does not drain between two.
-        twice = times(2 * microbatches)
-        measured = (twice.makespan_s - once.makespan_s) / ideal - 1.0
-        staggered = measured
-    paired = any(order.paired.any() for order in orders)
-    whole = times(microbatches, forward + input_ + weight).bubble if paired else None
-    closed = schedule.bubble(stages, microbatches, chunks, forward, input_, weight)
+    closed = schedule.bubble(stages, microbatches, chunks, *fiw) if closed_form else None
     passes = chunks // schedule.replicas
     return {
         "name": schedule.name,
@@ -103,23 +77,78 @@ def summary(
         "input": input_,
         "weight": weight,
         "makespan": once.makespan_s,
-        "bubble": {
-            "measured": measured,
-            "staggered": staggered,
-            "paired": whole,
-            "closed_form": closed if closed_form else None,
-        },
+        "bubble": _bubbles(schedule, orders, chunks, fiw, once) | {"closed_form": closed},
         "order": [
-            {
-                "stage": stage,
-                "chunks": list(placement[stage]),
-                "busy": float(once.busy_s[stage]),
-                "peak_in_flight": peak_in_flight(order) / passes,
-                "peak_held": peak_held(order) / passes,
-                "actions": _actions(order, placement[stage], once, stage),
-            }
+            _stage(stage, order, placement[stage], once, passes)
             for stage, order in enumerate(orders)
         ],
+    }
+
+
+def _check_size(stages: int, microbatches: int, chunks: int) -> None:
+    """Refuse more actions than are shown."""
+    if 2 * stages * microbatches * chunks > MOST_ACTIONS:
+        raise PlanError(
+            "DS319",
+            f"{stages} stages, {microbatches} micro batches and {chunks} chunks a stage are more "
+            f"than {MOST_ACTIONS:,} actions",
+            rule=f"2 * stages * micro batches * chunks a stage <= {MOST_ACTIONS:,}",
+            fix="ask for fewer",
+        )
+
+
+def _times(
+    schedule: Schedule,
+    stages: int,
+    microbatches: int,
+    chunks: int,
+    fiw: tuple[float, float, float],
+    pair: float | None = None,
+) -> Times:
+    """Return when the actions of a schedule run at times of F, I and W."""
+    return unit_times(
+        schedule.order(stages, microbatches, chunks),
+        schedule.placement(stages, chunks),
+        replicas=schedule.replicas,
+        forward_s=fiw[0],
+        input_s=fiw[1],
+        weight_s=fiw[2],
+        pair_s=pair,
+    )
+
+
+def _bubbles(
+    schedule: Schedule,
+    orders: Sequence[Actions],
+    chunks: int,
+    fiw: tuple[float, float, float],
+    once: Times,
+) -> dict[str, float | None]:
+    """Return the bubbles that are measured, over ideal time."""
+    stages, microbatches = len(orders), 1 + max(int(o.microbatch.max()) for o in orders)
+    measured, staggered = once.bubble, once.staggered_bubble
+    if not schedule.flush:
+        # What one batch more adds, for the pipeline does not drain between two.
+        twice = _times(schedule, stages, 2 * microbatches, chunks, fiw)
+        measured = (twice.makespan_s - once.makespan_s) / float(once.busy_s.max()) - 1.0
+        staggered = measured
+    whole = None
+    if any(order.paired.any() for order in orders):
+        whole = _times(schedule, stages, microbatches, chunks, fiw, pair=sum(fiw)).bubble
+    return {"measured": measured, "staggered": staggered, "paired": whole}
+
+
+def _stage(
+    stage: int, order: Actions, chunks: tuple[int, ...], times: Times, passes: int
+) -> dict[str, Any]:
+    """Return what a stage holds and when it does what; a micro batch passes it so many times."""
+    return {
+        "stage": stage,
+        "chunks": list(chunks),
+        "busy": float(times.busy_s[stage]),
+        "peak_in_flight": peak_in_flight(order) / passes,
+        "peak_held": peak_held(order) / passes,
+        "actions": _actions(order, chunks, times, stage),
     }
 
 

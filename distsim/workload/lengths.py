@@ -356,7 +356,7 @@ def _merged(
     """Return variants: micro batches that are alike, or that are merged to be few enough."""
     order = np.lexsort((squares, keys, length))
     length, keys, useful, squares = (x[order] for x in (length, keys, useful, squares))
-    change = (np.diff(length) != 0) | (np.diff(keys) != 0)
+    change = (np.diff(length) != 0) | (np.diff(keys) > SLACK * keys[1:])
     start = np.append(0, np.flatnonzero(change) + 1)
     if len(start) > batching.most_variants:
         bounds = np.linspace(0, len(length), batching.most_variants + 1)

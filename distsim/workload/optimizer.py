@@ -94,12 +94,21 @@ def _held(
 ) -> Held:
     return Held(
         parameters,
-        tuple(matrices),
+        _joined(matrices),
         shard,
         4.0 if numerics.master_bytes else numerics.gradient_bytes,
         numerics.master_bytes or numerics.weight_bytes,
         _product_type(numerics),
     )
+
+
+def _joined(matrices: Sequence[Matrix]) -> tuple[Matrix, ...]:
+    """Return one entry for each shape, so that the work grows with shapes, not with layers."""
+    numbers: dict[tuple[float, float, bool], int] = {}
+    for m in matrices:
+        shape = (m.rows, m.columns, m.table)
+        numbers[shape] = numbers.get(shape, 0) + m.number
+    return tuple(Matrix(r, c, n, table) for (r, c, table), n in numbers.items())
 
 
 def state_bytes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,12 @@ def test_two_devices_share_the_link_of_one_grace() -> None:
     assert 0.6 * 450e9 < tray.serving(1).copy_bytes_per_s < 450e9
     assert 2 * tray.copy_bytes_per_s == pytest.approx(tray.serving(1).copy_bytes_per_s)
     assert 72 * tray.memory_bytes == pytest.approx(17e12, rel=0.02)
+
+
+def test_copies_cannot_outrun_the_memory_of_the_host() -> None:
+    slow = replace(host("dgx-h100"), memory_bandwidth_bytes_per_s=10e9)
+    assert slow.copy_bytes_per_s == 10e9
+    assert slow.serving(4).copy_bytes_per_s == 20e9
 
 
 @given(st.sampled_from(host_names()), st.integers(1, 16))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
@@ -16,7 +17,7 @@ from distsim.workload.catalogue import model
 from distsim.workload.histogram import read_lengths
 from distsim.workload.lengths import Batching, MicroBatches, micro_batches, model_flop
 from distsim.workload.op import Fusion, Numerics
-from distsim.workload.packing import first_fit, sample
+from distsim.workload.packing import first_fit, pack_rows, sample
 from distsim.workload.shape import Shape
 
 MODES = ["padded", "bucketed", "packed"]
@@ -173,7 +174,7 @@ def test_first_fit_is_near_the_fewest_rows(parts) -> None:
     row, lengths = 60, []
     for n in parts:
         cuts = sorted({60 * (i * i + 1) // (n * n + 1) for i in range(n)} | {0, 60})
-        lengths += [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+        lengths += [b - a for a, b in pairwise(cuts)]
     kinds, counts = np.unique(np.asarray(lengths), return_counts=True)
     tokens, _ = first_fit(kinds, counts, row)
     assert len(parts) <= len(tokens) <= 11 / 9 * len(parts) + 6 / 9
@@ -188,9 +189,9 @@ def test_packed_rows_hold_whole_sequences(histogram, m, rows) -> None:
     assert found.computed_tokens == ideal.computed_tokens == m * rows * ROW
     assert 0.5 <= found.efficiency <= ideal.efficiency == pytest.approx(1)
     kinds, counts = sample(lengths, ROW)
-    packed = len(_first_fit_by_hand(np.repeat(kinds, counts).tolist(), ROW)) if m == 1 else 0
-    if packed:
-        assert found.useful_tokens == pytest.approx(rows * (kinds @ counts) / packed)
+    # The rows of the sample hold its tokens, whole.
+    fill = (kinds @ counts) / (len(pack_rows(lengths, ROW)[0]) * ROW)
+    assert found.efficiency == pytest.approx(fill)
     # Attention over useful tokens is the mean square over the mean length, whatever the packing.
     expected = (kinds.astype(float) ** 2 @ counts) / (kinds @ counts)
     assert attended(found) / found.useful_tokens == pytest.approx(expected)
@@ -201,7 +202,7 @@ def test_packed_rows_hold_whole_sequences(histogram, m, rows) -> None:
 @pytest.mark.parametrize("segments", [(512,), (256, 256), (300, 100, 112), (400, 100)])
 def test_attention_of_a_packed_row_is_that_of_its_sequences(segments) -> None:
     """4 a d l^2 FLOP a sequence, half of them masked: the sum over the sequences of a row."""
-    spec, fusion = model("llama2-7b"), Fusion()
+    spec, fusion = model("llama2-70b"), Fusion()
     keys = sum(s * s for s in segments) / ROW
     packed = attention(spec, Shape(3, ROW, Numerics(), fusion, segment_length=keys))
     expected = sum(2 * 3 * spec.heads * spec.head_dim * s * s for s in segments)
@@ -241,6 +242,20 @@ def test_draws_tend_to_the_distribution(mode) -> None:
     assert drawn == again != exact
     assert drawn.efficiency == pytest.approx(exact.efficiency, rel=0.03)
     assert attended(drawn) == pytest.approx(attended(exact), rel=0.05)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_packed_micro_batches_differ_as_draws_of_rows_do(rows) -> None:
+    """The mean of b independent rows deviates 1/sqrt(b) as far as one row."""
+    lengths = read_lengths([[1, 64, 1.0], [100, 400, 0.5]])
+
+    def deviation(seed: int | None) -> float:
+        batching = Batching("packed", ROW, seed=seed, most_variants=4000)
+        variants = micro_batches(lengths, batching, 4000, rows).variants
+        keys = np.repeat([v.segment_length for v in variants], [v.count for v in variants])
+        return float(keys.std())
+
+    assert deviation(None) == pytest.approx(deviation(5), rel=0.05)
 
 
 @given(histograms, st.integers(1, 200))

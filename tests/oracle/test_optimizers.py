@@ -235,6 +235,16 @@ def test_more_ranks_than_matrices_do_not_make_one_faster():
     assert flop == [4 * one, 2 * one, one, one, one]
 
 
+def test_matrices_of_one_shape_are_one_batch_however_they_are_listed():
+    """15 products and the streams around them, for one matrix as for a thousand."""
+    works = [
+        update_works(OPTIMIZERS["muon"], MIXED, 64e6 * 1000, matrices, 8)
+        for matrices in ([Matrix(8000, 8000, 1000)], [Matrix(8000, 8000)] * 1000)
+    ]
+    assert works[0] == works[1]
+    assert sum(1 for w in works[0] if w.kind is WorkKind.GEMM) == 15
+
+
 def test_tables_and_vectors_are_never_made_orthogonal():
     works = update_works(
         OPTIMIZERS["muon"], MIXED, 1e6 + 100, [Matrix(1000, 1000, 1, table=True)], 4

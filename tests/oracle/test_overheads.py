@@ -45,9 +45,9 @@ def test_a_published_save_takes_its_bytes_over_its_bandwidth() -> None:
 
 
 def test_who_writes() -> None:
-    # 64 devices, tp 4, pp 2: 8 replicas of 8 devices.
-    assert writing_devices("all", 64, 8) == 64
-    assert writing_devices("first_replica", 64, 8) == 8
+    # 64 devices, tp 4: 16 replicas of 4 devices.
+    assert writing_devices("all", 64, 16) == 64
+    assert writing_devices("first_replica", 64, 16) == 4
     assert [writing_nodes(n, 8) for n in (1, 8, 9, 64)] == [1, 1, 2, 8]
 
 
@@ -93,6 +93,16 @@ def test_background_costs_less_and_so_do_fewer_checkpoints(
         ordered = [cost[mode, every] for mode in reversed(MODES)]
         assert ordered[0] <= ordered[1] * (1 + 1e-12) <= ordered[2] * (1 + 2e-12)
     assert all(cost[mode, n * more] <= cost[mode, n] * (1 + 1e-12) for mode in MODES)
+
+
+@given(st.sampled_from(MODES), st.integers(1, 20), seconds, seconds, seconds, seconds)
+def test_checkpoints_are_written_while_steps_wait_for_data(
+    mode, n, copy_s, write_s, step_s, load_s
+) -> None:
+    saved, loading = checkpoint(mode, n, copy_s, write_s), Loading(load_s, 1.0)
+    found = overheads(step_s, loading=loading, checkpoint=saved)
+    expected = _by_clock(saved, max(step_s, load_s))
+    assert found.step_with_overheads_s == pytest.approx(expected, rel=1e-9)
 
 
 def _loaded_by_clock(loading: Loading, step_s: float, steps: int = 400) -> float:

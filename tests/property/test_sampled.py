@@ -32,6 +32,9 @@ def graphs(draw):
         tasks.append((draw(st.integers(0, 2)), draw(seconds), kind, before))
     tasks[0] = (2, *tasks[0][1:])
     g = op_graph(tasks, [{0: 3.0}, {0: 1.0}], [2.0], factor=[0.0] * 3)
+    other = draw(st.sampled_from([TaskKind.COMPUTE, TaskKind.OPTIMIZER, TaskKind.HOST]))
+    hosts = (g.transfer < 0) & (g.stream == 1)
+    g = replace(g, kind=np.where(hosts, other, g.kind).astype(np.uint8))
     order = np.asarray(draw(st.permutations(range(n))))
     return _renumbered(g, order)
 

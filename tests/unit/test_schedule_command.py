@@ -95,7 +95,7 @@ def test_a_file_that_is_written_is_read(
         (["pipeline"], "DS318", "'pipeline'"),
         (["none.csv"], "DS101", "none.csv"),
         (["bad.csv"], "DS125", "bad.csv:1: DS125: rank 0, column 2: 'x' is no action"),
-        (["good.csv", "--stages", "2"], "DS316", "has 1 stages, but the plan asks for 2"),
+        (["good.csv", "--stages", "2"], "DS316", "is for stages = 1, but the plan has 2"),
         (["good.csv", "--virtual-stages", "2"], "DS310", "virtual_stages is 2"),
         (["good.csv", "-o", "good.csv"], "DS630", "good.csv"),
         (["1f1b", "--communication"], "DS602", "needs -o FILE"),

@@ -53,12 +53,12 @@ def test_a_file_is_a_schedule_of_its_own_size_alone() -> None:
     assert schedule.placement(2, 2) == ((0, 3), (1, 2))
     assert actions(schedule, 2, 3)[0] is schedule.order(2, 3, 2)[0]
     assert peak_in_flight(actions(schedule, 2, 3)[0]) == 4  # 0F0, 0F1, 3F1 and 0F2
-    for p, m, v, has, asked in ((4, 3, 2, "2 stages", "4"), (2, 8, 2, "3 micro batches", "8")):
+    for p, m, v, has, asked in ((4, 3, 2, "stages = 2", "4"), (2, 8, 2, "micro batches = 3", "8")):
         with pytest.raises(PlanError) as caught:
             schedule.order(p, m, v)
         error = caught.value
         assert error.code == "DS316"
-        assert f"has {has}, but the plan asks for {asked}" in error.message
+        assert f"is for {has}, but the plan has {asked}" in error.message
         assert has in error.fix and error.value == int(asked)
     with pytest.raises(PlanError) as caught:
         actions(schedule, 2, 3, 3)
