@@ -112,7 +112,13 @@ def _refusal(key: str, value: object, message: str, rule: str, fix: str) -> Plan
 
 def _refused(plan: Plan) -> Iterator[PlanError]:
     """Yield an error for each pair of strategies that do not go together."""
-    ranks = plan.dp * plan.cp
+    yield from _refused_tensor(plan)
+    if plan.dp_replicas > 1:
+        yield from _refused_hybrid(plan)
+    yield from _refused_pipeline(plan)
+
+
+def _refused_tensor(plan: Plan) -> Iterator[PlanError]:
     if plan.async_tensor and not plan.sequence_parallel:
         yield _refusal(
             "async_tensor",
@@ -121,38 +127,58 @@ def _refused(plan: Plan) -> Iterator[PlanError]:
             "only gathers and scatters of tokens can be cut into parts beside their product",
             "set sequence_parallel: true (with tp > 1)",
         )
-    if plan.dp_replicas > 1 and ranks % plan.dp_replicas:
-        yield _refusal(
-            "dp_replicas",
-            plan.dp_replicas,
-            f"dp_replicas({plan.dp_replicas}) does not divide dp * cp = {ranks}",
+
+
+def _refused_hybrid(plan: Plan) -> Iterator[PlanError]:
+    ranks, replicas = plan.dp * plan.cp, plan.dp_replicas
+    edp = plan.tp * ranks // (plan.ep * plan.etp) if plan.experts else replicas
+    found: list[tuple[bool, str, str, str]] = [
+        (
+            bool(ranks % replicas),
+            f"dp_replicas({replicas}) does not divide dp * cp = {ranks}",
             "dp * cp = dp_replicas * ranks of a shard group",
             f"use a divisor of {ranks}",
-        )
-    if plan.dp_replicas > 1 and plan.zero_stage == 0:
-        yield _refusal(
-            "dp_replicas",
-            plan.dp_replicas,
-            f"dp_replicas({plan.dp_replicas}) with zero_stage 0",
+        ),
+        (
+            plan.zero_stage == 0,
+            f"dp_replicas({replicas}) with zero_stage 0",
             "without sharding every rank is a replica already",
             "set zero_stage: 1, 2 or 3, or leave dp_replicas out",
+        ),
+        (
+            bool(edp % replicas),
+            f"dp_replicas({replicas}) does not divide the {edp} ranks that hold the same experts",
+            "tp * cp * dp / (ep * etp) = dp_replicas * ranks of a shard group",
+            f"use a divisor of {edp}",
+        ),
+        (
+            bool(ranks // replicas % plan.cp),
+            f"dp_replicas({replicas}) leaves shard groups of {ranks // replicas}, which "
+            f"cp({plan.cp}) does not divide",
+            "the ranks that divide a sequence are in one shard group",
+            f"use a divisor of dp({plan.dp})",
+        ),
+    ]
+    for wrong, message, rule, fix in found:
+        if wrong:
+            yield _refusal("dp_replicas", replicas, message, rule, fix)
+    if plan.grad_compression != "none":
+        yield _refusal(
+            "grad_compression",
+            plan.grad_compression,
+            f"grad_compression {plan.grad_compression} with dp_replicas({replicas})",
+            "a compression exchanges codes over one group; hybrid sharding reduces over two",
+            "set precision.grad_communication: bf16 instead, or leave dp_replicas out",
         )
-    if plan.experts and plan.dp_replicas > 1:
-        edp = plan.tp * ranks // (plan.ep * plan.etp)
-        if edp % plan.dp_replicas:
-            yield _refusal(
-                "dp_replicas",
-                plan.dp_replicas,
-                f"dp_replicas({plan.dp_replicas}) does not divide the {edp} ranks that hold the "
-                "same experts",
-                "tp * cp * dp / (ep * etp) = dp_replicas * ranks of a shard group",
-                f"use a divisor of {edp}",
-            )
+
+
+def _refused_pipeline(plan: Plan) -> Iterator[PlanError]:
+    with_zero = f"schedule {plan.schedule} with zero_stage {plan.zero_stage}"
     if plan.pipeline.replicas > 1 and plan.zero_stage >= 2:
         yield _refusal(
             "zero_stage",
             plan.zero_stage,
-            f"schedule {plan.schedule} with zero_stage {plan.zero_stage}",
+            with_zero,
             "both copies of the model add up their gradients on the last micro batch, so neither "
             "can give parts of them away before",
             "use zero_stage 0 or 1, or another schedule",
@@ -161,7 +187,7 @@ def _refused(plan: Plan) -> Iterator[PlanError]:
         yield _refusal(
             "zero_stage",
             plan.zero_stage,
-            f"schedule {plan.schedule} with zero_stage {plan.zero_stage}",
+            with_zero,
             "each stage keeps two versions of whole weights while batches overlap",
             "use zero_stage 0, or a schedule that flushes",
         )

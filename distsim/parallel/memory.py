@@ -22,6 +22,10 @@ from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
 from distsim.workload.op import Numerics
 
 
+#: Nothing is offloaded.
+ON_DEVICE = Offload()
+
+
 @dataclass(frozen=True, slots=True)
 class StageMemory:
     """Bytes on one rank of a stage at its peak."""
@@ -105,7 +109,7 @@ def stage_memory(
     optimizer_bytes: Sequence[float],
     boundary_bytes: float,
     reserved_bytes: float,
-    offload: Offload = Offload(),
+    offload: Offload = ON_DEVICE,
 ) -> StageMemory:
     """Add up one rank of a stage.
 

@@ -52,6 +52,8 @@ class Plan:
         Most gathered parameters at once (inf: no limit).
     context_mode, context_balanced : str, bool
         How core attention gets at all tokens, and whether the causal mask is balanced.
+    grad_compression : str
+        How gradients are made smaller for the wire.
     """
 
     devices: int
@@ -83,6 +85,7 @@ class Plan:
     max_gathered_bytes: float = float("inf")
     context_mode: str = "ring"
     context_balanced: bool = True
+    grad_compression: str = "none"
     layers: tuple[int, ...] = (1,)
 
     @property

@@ -156,9 +156,9 @@ def ranks_in_lockstep(program: Program) -> Ints:
 def kernel_times(program: Program, run: Run) -> Times:
     """Return the durations of a run and what of them is kernels.
 
-    Communication inside of a segment and the work of hosts have no jitter. Kernels that take longer first
-    use up the time in which their segment waits for its host. What kernels lost beside transfers
-    in the run counts as kernels.
+    Communication inside of a segment and the work of hosts have no jitter. Kernels that take longer
+    first use up the time in which their segment waits for its host. What kernels lost beside
+    transfers in the run counts as kernels.
     """
     graph = program.graph
     base = times(graph)

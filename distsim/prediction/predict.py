@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from distsim.engine import graph
 from distsim.engine.result import Run
 from distsim.parallel.memory import StageMemory, activations_in_flight_bytes, stage_memory
@@ -146,8 +148,13 @@ def memory(case: Case) -> Memory:
                 reserved_bytes=inputs.device.reserved_bytes,
             )
         )
-    peak = max(s.peak_bytes for s in stages)
-    capacity = min(d.memory_bytes for d in inputs.devices)
+    stage_of, kinds = plan.mesh().stage_of(), inputs.kinds()
+    size = np.asarray([d.memory_bytes for d in inputs.devices])[kinds]
+    room = np.full(plan.pp, np.inf)
+    np.minimum.at(room, stage_of, size)
+    # The stage that is nearest to what its smallest device has.
+    worst = int(np.argmax([s.peak_bytes / r for s, r in zip(stages, room, strict=True)]))
+    peak, capacity = stages[worst].peak_bytes, float(room[worst])
     advice = memory_advice(plan, stages, capacity) if peak > capacity else ()
     return Memory(peak, capacity, tuple(stages), advice)
 

@@ -66,7 +66,7 @@ def reductions_and_gathers(
         Class -> tasks after which its gradients are reduced.
     """
     ready = {p.index: np.asarray([p.last]) for p in programs}
-    for number, domain in enumerate(data.domains):
+    for number in range(len(data.domains)):
         if any(len(p.gathers[number].task) for p in programs):
             _arrivals(emitter, network, programs, data, number, copies)
         if any(len(p.reduces[number].task) for p in programs):

@@ -14,7 +14,7 @@ from distsim.parallel.expert_check import check_experts
 from distsim.parallel.layers import divide_layers
 from distsim.parallel.plan import Plan, resolve_mesh, resolve_microbatches
 from distsim.parallel.recompute import Recompute
-from distsim.scenario.schema import RecomputeBlock, Scenario
+from distsim.scenario.schema import CompressionBlock, RecomputeBlock, Scenario
 from distsim.schedule import REGISTRY, Schedule, chunks_of
 from distsim.schedule.csv_actions import read as read_csv
 from distsim.workload.model import DENSE, ModelSpec
@@ -47,13 +47,6 @@ def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int)
     )
     micro = resolve_microbatches(batch.global_size, batch.micro_size, dp)
     schedule = _schedule(scenario)
-    chunks = chunks_of(schedule, given.virtual_stages)
-    placement = schedule.placement(given.pp, chunks)
-    explicit = tuple(given.layers_per_stage) if given.layers_per_stage else None
-    first, last = given.first_stage_layers, given.last_stage_layers
-    number = given.pp * chunks // schedule.replicas
-    if given.balance == "cost" and explicit is None and first is None and last is None:
-        explicit = _any_split(spec.layers, number)
     plan = Plan(
         devices=devices,
         tp=given.tp,
@@ -80,8 +73,9 @@ def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int)
         max_gathered_bytes=given.max_gathered or float("inf"),
         context_mode=given.cp_mode,
         context_balanced=given.cp_balanced,
+        grad_compression=_compression(scenario).name,
         **_overlap(scenario, stack),
-        layers=divide_layers(spec.layers, placement, schedule.replicas, explicit, first, last),
+        layers=_layers(scenario, schedule, spec.layers),
     )
     check_divisions(
         plan,
@@ -92,6 +86,22 @@ def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int)
         flash_attention=stack.fusion.flash_attention,
     )
     return plan
+
+
+def _compression(scenario: Scenario) -> CompressionBlock:
+    given = scenario.plan.grad_compression
+    return CompressionBlock(name=given) if isinstance(given, str) else given
+
+
+def _layers(scenario: Scenario, schedule: Schedule, layers: int) -> tuple[int, ...]:
+    given = scenario.plan
+    chunks = chunks_of(schedule, given.virtual_stages)
+    explicit = tuple(given.layers_per_stage) if given.layers_per_stage else None
+    first, last = given.first_stage_layers, given.last_stage_layers
+    if given.balance == "cost" and explicit is None and first is None and last is None:
+        explicit = _any_split(layers, given.pp * chunks // schedule.replicas)
+    placement = schedule.placement(given.pp, chunks)
+    return divide_layers(layers, placement, schedule.replicas, explicit, first, last)
 
 
 def _any_split(layers: int, chunks: int) -> tuple[int, ...]:

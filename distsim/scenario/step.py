@@ -16,7 +16,7 @@ from distsim.hardware.topology import Topology
 from distsim.parallel.compression import Options, compression
 from distsim.parallel.compressions.base import Compression
 from distsim.parallel.context import ContextParallel
-from distsim.parallel.data import Domain, data_parallel, shards
+from distsim.parallel.data import DataParallel, Domain, data_parallel, shards
 from distsim.parallel.division import Division
 from distsim.parallel.expert import ExpertParallel
 from distsim.parallel.layers import balanced_layers
@@ -208,7 +208,7 @@ def step_inputs(
     chunks = variants[0].chunks
     data = data_parallel(plan, numerics, resolve_compression(scenario, numerics, chunks[0]))
     held = [_held(stage, data.domains) for stage in chunks]
-    works = tuple(_update_works(plan, data.domains, numerics, optimizer, stage) for stage in held)
+    works = tuple(_update_works(plan, data, numerics, optimizer, stage) for stage in held)
     states = tuple(
         tuple(state_bytes(optimizer, numerics, count, matrices) for count, matrices in stage)
         for stage in held
@@ -244,13 +244,16 @@ def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
 
 def _update_works(
     plan: Plan,
-    domains: Sequence[Domain],
+    data: DataParallel,
     numerics: Numerics,
     optimizer: OptimizerSpec,
     stage: Sequence[Holding],
 ) -> tuple[Work, ...]:
     out: list[Work] = []
-    for domain, (count, matrices) in zip(domains, stage, strict=True):
+    for domain, (count, matrices) in zip(data.domains, stage, strict=True):
+        if count and data.compression is not None and domain.size > 1:
+            scattered = data.collective == "reduce_scatter"
+            out += data.compression.decompress(count, domain.size, numerics, scattered=scattered)
         if count:
             shard = shards(plan, domain)[2]
             out += update_works(optimizer, numerics, count, matrices, shard)

@@ -44,8 +44,8 @@ def _check(stages: int, microbatches: int) -> None:
             f"dualpipe with pp({stages}) has {microbatches} micro batches",
             path=("plan", "schedule"),
             value=microbatches,
-            rule=f"micro batches are even and at least 2 * pp({stages}) = {2 * stages}: half of them "
-            "in each direction",
+            rule=f"micro batches are even and at least 2 * pp({stages}) = {2 * stages}: half of "
+            "them in each direction",
             fix=f"take {least} micro batches, or schedule: zb-v",
         )
 

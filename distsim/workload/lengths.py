@@ -327,7 +327,8 @@ def _packed(lengths: Lengths, batching: Batching, m: int, rows: int) -> MicroBat
         return MicroBatches((one,), "packed without any padding, a bound")
     tokens, squares = pack_rows(lengths, row)
     if batching.seed is not None:
-        picked = np.random.default_rng(batching.seed).integers(len(tokens), size=(m, rows))
+        rng = np.random.default_rng(batching.seed)
+        picked = rng.integers(len(tokens), size=(m, rows))
         useful, attended = tokens[picked].mean(axis=1), squares[picked].mean(axis=1)
     else:
         order = np.argsort(squares, kind="stable")

@@ -6,7 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distsim.errors import DistsimError
@@ -14,6 +14,9 @@ from distsim.files import load_yaml, shipped
 from distsim.hardware.block import Block
 from distsim.hardware.catalogue import device_names
 from distsim.hardware.host import host, host_names, host_of, read_host
+
+#: A busy machine takes longer, and is no failure.
+RELAXED = settings(deadline=None)
 
 #: Transfers a second and lane of each generation of PCI Express; from 3 on 128 of 130 bits count.
 GT_PER_S = {"3.0": 8e9, "4.0": 16e9, "5.0": 32e9}
@@ -103,6 +106,7 @@ def test_copies_cannot_outrun_the_memory_of_the_host() -> None:
     assert slow.serving(4).copy_bytes_per_s == 20e9
 
 
+@RELAXED
 @given(st.sampled_from(host_names()), st.integers(1, 16))
 def test_what_devices_get_together_is_at_most_the_node(name, used) -> None:
     full, some = host(name), host(name).serving(used)
