@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from distsim.collectives.handover import PLAIN, Handover
 from distsim.parallel.compression import Compression
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
@@ -88,6 +89,8 @@ class DataParallel:
     compression : Compression or None
         How gradients are made smaller for the wire.
     numerics : Numerics
+    handover : Handover
+        How the collectives of ZeRO-3 get parameters and gradients.
     """
 
     domains: tuple[Domain, ...]
@@ -103,6 +106,7 @@ class DataParallel:
     limit_bytes: float = float("inf")
     compression: Compression | None = None
     numerics: Numerics = field(default_factory=Numerics)
+    handover: Handover = PLAIN
 
     @property
     def size(self) -> int:
@@ -125,14 +129,27 @@ def _domains(plan: Plan) -> tuple[Domain, ...]:
 
 
 def data_parallel(
-    plan: Plan, numerics: Numerics, compression: Compression | None = None
+    plan: Plan,
+    numerics: Numerics,
+    compression: Compression | None = None,
+    *,
+    offloaded: bool = False,
+    handover: Handover = PLAIN,
 ) -> DataParallel:
-    """Say what the data-parallel groups of `plan` do."""
+    """Say what the data-parallel groups of `plan` do.
+
+    Parameters
+    ----------
+    offloaded : bool
+        States are on the host: a single rank, too, gets them layer by layer.
+    handover : Handover
+        Of the stack; it counts where parameters are sharded.
+    """
     domains, stage = _domains(plan), plan.zero_stage
     size = domains[0].size
     overlapped = "last" if plan.overlap_grad_reduce else "end"
     each = "each" if plan.reduces_each_microbatch else overlapped
-    if all(domain.size == 1 for domain in domains):
+    if all(domain.size == 1 for domain in domains) and not offloaded:
         reduce, gather = "none", "none"
     elif stage == 3:
         reduce = each
@@ -158,6 +175,7 @@ def data_parallel(
         limit_bytes=plan.max_gathered_bytes,
         compression=compression,
         numerics=numerics,
+        handover=handover if stage == 3 else PLAIN,
     )
 
 

@@ -3,12 +3,15 @@
 Model states a parameter (Rajbhandari 2020, section 3.1): weights, gradients and optimizer, each
 divided over the data-parallel group by the ZeRO stage. Activations: what each model chunk keeps
 for a micro batch times the micro batches in flight there, which the schedule decides.
+
+Everything here is a closed form: each part at its own peak, whenever that is, so that their sum is
+an upper bound. `distsim.prediction.memory_timeline` says what is there at one time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,9 +24,54 @@ from distsim.parallel.stages import Chunk
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
 from distsim.workload.op import Numerics
 
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
-#: Nothing is offloaded.
-ON_DEVICE = Offload()
+#: Buffers of one boundary between stages: sent and received, forward and backward.
+SEND_BUFFERS = 4
+NOTHING = Offload()
+#: Memory that a caching allocator holds beyond what is allocated, over the latter.
+FRAGMENTATION = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Buffers:
+    """Bytes that one rank of a stage needs for a while, each at its own peak.
+
+    Attributes
+    ----------
+    working_bytes : float
+        Activations that recomputation brings back for one unit.
+    gathered_bytes : tuple of float
+        Parameters of sharded units that are whole for a while, of each domain.
+    bucket_bytes : tuple of float
+        Gradients on their way to be reduced and scattered, of each domain.
+    boundary_bytes : float
+        What one of `SEND_BUFFERS` holds; 0 without a pipeline.
+    compression_bytes : float
+        What compression keeps of gradients from step to step.
+    reserved_bytes : float
+        What the runtime takes before the first tensor: context and communication library.
+    """
+
+    working_bytes: float = 0.0
+    gathered_bytes: tuple[float, ...] = ()
+    bucket_bytes: tuple[float, ...] = ()
+    boundary_bytes: float = 0.0
+    compression_bytes: float = 0.0
+    reserved_bytes: float = 0.0
+
+    @property
+    def total_bytes(self) -> float:
+        """Sum of all."""
+        return (
+            self.working_bytes
+            + sum(self.gathered_bytes)
+            + sum(self.bucket_bytes)
+            + SEND_BUFFERS * self.boundary_bytes
+            + self.compression_bytes
+            + self.reserved_bytes
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +82,12 @@ class StageMemory:
     gradients_bytes: float
     optimizer_bytes: float
     activations_bytes: float
-    buffers_bytes: float
+    buffers: Buffers = Buffers()
+
+    @property
+    def buffers_bytes(self) -> float:
+        """All buffers together."""
+        return self.buffers.total_bytes
 
     @property
     def states_bytes(self) -> float:
@@ -46,16 +99,21 @@ class StageMemory:
         """Sum of all parts."""
         return self.states_bytes + self.activations_bytes + self.buffers_bytes
 
+    def reserve_bytes(self, fragmentation: float) -> float:
+        """Return this share of what the allocator manages: all but what the runtime takes."""
+        return fragmentation * (self.peak_bytes - self.buffers.reserved_bytes)
+
     def to_dict(self) -> dict[str, Any]:
         """Return all parts and the peak."""
-        return asdict(self) | {"peak_bytes": self.peak_bytes}
+        parts = ("weights", "gradients", "optimizer", "activations", "buffers", "peak")
+        return {f"{part}_bytes": getattr(self, f"{part}_bytes") for part in parts}
 
 
 def activation_changes_bytes(
     order: Actions,
-    saved_bytes: npt.NDArray[np.float64],
-    weight_bytes: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
+    saved_bytes: Floats,
+    weight_bytes: Floats,
+) -> Floats:
     """Return by how much activations grow with each action of a rank, shape (a,).
 
     A forward pass keeps what the backward pass needs; an input gradient frees it but for what the
@@ -75,9 +133,7 @@ def activation_changes_bytes(
     return by_kind[order.kind, np.arange(len(order.kind))]
 
 
-def kept_bytes(
-    order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def kept_bytes(order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints) -> Floats:
     """Return by how many bytes the activations of a rank grow with each action, shape (a,).
 
     Parameters
@@ -92,11 +148,32 @@ def kept_bytes(
     return activation_changes_bytes(order, saved[at], weight[at])
 
 
+def activation_levels_bytes(
+    order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints
+) -> tuple[Ints, Floats]:
+    """Return what activations take after each change, in the order of the changes.
+
+    The order is that of the actions. Of a pair that runs together, what grows comes first: the
+    forward pass allocates while the backward pass still holds what it frees.
+
+    Returns
+    -------
+    tuple of array
+        Action of each change, and the bytes after it, both of shape (a,).
+    """
+    changes = kept_bytes(order, chunks, variant_of)
+    turn = np.arange(len(changes))
+    first = np.flatnonzero(order.paired)
+    late = first[changes[first] < changes[first + 1]]
+    turn[late], turn[late + 1] = late + 1, late
+    return turn, np.cumsum(changes[turn])
+
+
 def activations_in_flight_bytes(
-    order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: npt.NDArray[np.int64]
+    order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints
 ) -> float:
     """Return the most activation bytes alive at once, with the parameters of `kept_bytes`."""
-    return float(np.cumsum(kept_bytes(order, chunks, variant_of)).max(initial=0.0))
+    return float(activation_levels_bytes(order, chunks, variant_of)[1].max(initial=0.0))
 
 
 def stage_memory(
@@ -109,7 +186,8 @@ def stage_memory(
     optimizer_bytes: Sequence[float],
     boundary_bytes: float,
     reserved_bytes: float,
-    offload: Offload = ON_DEVICE,
+    offload: Offload = NOTHING,
+    working_bytes: float | None = None,
 ) -> StageMemory:
     """Add up one rank of a stage.
 
@@ -125,9 +203,10 @@ def stage_memory(
         What the runtime takes before the first tensor: context and communication buffers.
     offload : Offload
         What is on the host instead.
+    working_bytes : float, optional
+        Most that recomputation brings back at once; by default of `chunks`.
     """
-    weights = gradients = optimizer = 0.0
-    buffers = reserved_bytes + max((u.working_bytes for c in chunks for u in c.units), default=0.0)
+    weights = gradients = optimizer = compression = 0.0
     for domain, state_bytes in zip(data.domains, optimizer_bytes, strict=True):
         parts = shards(plan, domain)
         held = sum(domain.parameters(c) for c in chunks)
@@ -138,18 +217,25 @@ def stage_memory(
             gradients += held * numerics.gradient_bytes / parts[1]
         if offload.optimizer == "none":
             optimizer += state_bytes / parts[2]
-        buffers += _domain_buffers(plan, data, numerics, chunks, held, domain, offload)
         if data.compression is not None and domain.size > 1:
-            buffers += data.compression.state_bytes(held)
-    if plan.pp > 1:
-        buffers += 4 * boundary_bytes  # sent and received, forward and backward
-    return StageMemory(
-        weights_bytes=weights,
-        gradients_bytes=gradients,
-        optimizer_bytes=optimizer,
-        activations_bytes=activations_bytes,
-        buffers_bytes=buffers,
+            compression += data.compression.state_bytes(held)
+    buffers = Buffers(
+        max(recomputed_bytes(chunks), default=0.0) if working_bytes is None else working_bytes,
+        tuple(_gathered_bytes(plan, data, chunks, d, offload) for d in data.domains),
+        tuple(_bucket_bytes(plan, data, chunks, d, offload) for d in data.domains),
+        boundary_bytes if plan.pp > 1 else 0.0,
+        compression,
+        reserved_bytes,
     )
+    return StageMemory(weights, gradients, optimizer, activations_bytes, buffers)
+
+
+def recomputed_bytes(chunks: Sequence[Chunk]) -> list[float]:
+    """Return what recomputation brings back in the backward pass of each chunk, bytes.
+
+    Its units run one after another, so the largest counts.
+    """
+    return [max((u.working_bytes for u in c.units), default=0.0) for c in chunks]
 
 
 def gradients_leave(plan: Plan) -> bool:
@@ -167,26 +253,32 @@ def _fp8_copies_bytes(numerics: Numerics, chunks: Sequence[Chunk], domain: Domai
     return numerics.fp8.copy_bytes * sum(m.elements for m in matrices)
 
 
-def _domain_buffers(
-    plan: Plan,
-    data: DataParallel,
-    numerics: Numerics,
-    chunks: Sequence[Chunk],
-    held: float,
-    domain: Domain,
-    offload: Offload,
+def _gathered_bytes(
+    plan: Plan, data: DataParallel, chunks: Sequence[Chunk], domain: Domain, offload: Offload
 ) -> float:
-    """Parameters that were gathered or copied, and gradients that wait to be reduced."""
-    if domain.shard == 1 and not offload.active:
+    """Return the most bytes of sharded parameters that are whole at once.
+
+    A unit, and those that are gathered ahead of it; or all of them, where they stay from the
+    forward pass to the backward pass (SHARD_GRAD_OP of PyTorch's FSDP).
+    """
+    if plan.zero_stage < 3 or (domain.shard == 1 and not offload.active):
+        return 0.0
+    units = [domain.parameters(u) * data.gather_bytes for c in chunks for u in c.units]
+    if plan.reshards_after_forward:
+        largest = max(units, default=0.0)
+        return min((1 + data.prefetch) * largest, max(data.limit_bytes, largest))
+    # With a pipeline, weights that are whole all step long count as weights.
+    return sum(units) if data.gather == "forward" else 0.0
+
+
+def _bucket_bytes(
+    plan: Plan, data: DataParallel, chunks: Sequence[Chunk], domain: Domain, offload: Offload
+) -> float:
+    """Return the most bytes of gradients that wait to be reduced and scattered."""
+    if plan.zero_stage < 2 or (domain.shard == 1 and not offload.active):
         return 0.0
     largest = max((domain.parameters(u) for c in chunks for u in c.units), default=0.0)
-    out = 0.0
-    if plan.zero_stage == 3 and plan.reshards_after_forward:
-        gathered = (1 + data.prefetch) * largest * numerics.gather_bytes
-        out += min(gathered, max(data.limit_bytes, largest * numerics.gather_bytes))
-    if plan.zero_stage >= 2:
-        bucket = largest * data.reduce_bytes
-        if not data.per_unit:
-            bucket = max(data.bucket_bytes, bucket)
-        out += min(bucket, held * data.reduce_bytes)
-    return out
+    bucket = largest * data.reduce_bytes
+    if not data.per_unit:
+        bucket = max(data.bucket_bytes, bucket)
+    return min(bucket, sum(domain.parameters(c) for c in chunks) * data.reduce_bytes)

@@ -49,6 +49,11 @@ class Offload:
         """Whether anything is on the host."""
         return self.optimizer != "none" or self.parameters != "none"
 
+    def __str__(self) -> str:
+        places = {"cpu": "host memory", "nvme": "drives"}
+        kept = (("optimizer", self.optimizer), ("parameters", self.parameters))
+        return " and ".join(f"{n} to {places[t]}" for n, t in kept if t != "none") or "none"
+
 
 @dataclass(frozen=True, slots=True)
 class Held:

@@ -54,6 +54,8 @@ class Plan:
         How core attention gets at all tokens, and whether the causal mask is balanced.
     grad_compression : str
         How gradients are made smaller for the wire.
+    offload : str
+        What is on the host, for reports.
     """
 
     devices: int
@@ -86,6 +88,7 @@ class Plan:
     context_mode: str = "ring"
     context_balanced: bool = True
     grad_compression: str = "none"
+    offload: str = "none"
     layers: tuple[int, ...] = (1,)
 
     @property

@@ -47,6 +47,8 @@ class Step:
         The collective runs at the same time as the kernels; otherwise before them.
     parameters, expert_parameters : float
         Parameters of one rank whose gradients are complete after the step.
+    operators : int
+        Operators that the host dispatches beside those that launch the kernels.
     """
 
     op: str
@@ -55,6 +57,7 @@ class Step:
     beside: bool = False
     parameters: float = 0.0
     expert_parameters: float = 0.0
+    operators: int = 0
 
 
 @dataclass(frozen=True, slots=True)

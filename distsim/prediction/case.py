@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distsim.engine.noise import Noise
+from distsim.prediction.overheads import Checkpoint, Evaluation, Loading
 from distsim.program.build import Inputs
 from distsim.workload.op import Numerics
 
@@ -23,6 +24,25 @@ class Jitter:
     noise: Noise
     samples: int
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What comes beside the optimizer step.
+
+    Attributes
+    ----------
+    loading, checkpoint, evaluation : Loading, Checkpoint, Evaluation or None
+    """
+
+    loading: Loading | None = None
+    checkpoint: Checkpoint | None = None
+    evaluation: Evaluation | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything."""
+        return any(p is not None for p in (self.loading, self.checkpoint, self.evaluation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +64,8 @@ class Case:
         Dense peak of all devices together.
     noise : Jitter or None
         What varies at random from step to step.
+    rest : Rest
+        Loading, checkpoints, evaluation.
     resolved : dict
         The plan and names as plain values, for output.
     """
@@ -62,3 +84,4 @@ class Case:
     warnings: tuple[str, ...] = field(default=())
     peak_flop_per_s: float = 0.0
     noise: Jitter | None = None
+    rest: Rest = field(default_factory=Rest)

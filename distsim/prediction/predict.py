@@ -9,13 +9,22 @@ import numpy as np
 
 from distsim.engine import graph
 from distsim.engine.result import Run
-from distsim.parallel.memory import StageMemory, activations_in_flight_bytes, stage_memory
+from distsim.parallel.memory import (
+    FRAGMENTATION,
+    NOTHING,
+    StageMemory,
+    activations_in_flight_bytes,
+    recomputed_bytes,
+    stage_memory,
+)
 from distsim.prediction.advice import memory_advice
 from distsim.prediction.bounds import Bounds
 from distsim.prediction.breakdown import Breakdown
 from distsim.prediction.case import Case
 from distsim.prediction.jitter import Distribution, distribution
 from distsim.prediction.measured import Measured, batches, difference, measure
+from distsim.prediction.memory_timeline import MemoryTimelines
+from distsim.prediction.overheads import Overheads, overheads
 from distsim.prediction.timeline import Timeline
 from distsim.prediction.usage import Usage, usage_of
 from distsim.program.build import Program, build
@@ -23,12 +32,21 @@ from distsim.program.build import Program, build
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Memory of every pipeline stage against the device's capacity, bytes."""
+    """Memory of every pipeline stage against the device's capacity, bytes.
+
+    Attributes
+    ----------
+    peak_bytes : float
+        What is allocated on the fullest stage.
+    fragmentation : float
+        What the caching allocator may hold beyond that, over what it allocates.
+    """
 
     peak_bytes: float
     capacity_bytes: float
     stages: tuple[StageMemory, ...]
     advice: tuple[str, ...] = ()
+    fragmentation: float = FRAGMENTATION
 
     @property
     def fits(self) -> bool:
@@ -41,7 +59,10 @@ class Memory:
             "peak_bytes": self.peak_bytes,
             "capacity_bytes": self.capacity_bytes,
             "fits": self.fits,
-            "stages": [s.to_dict() for s in self.stages],
+            "stages": [
+                s.to_dict() | {"fragmentation_reserve_bytes": s.reserve_bytes(self.fragmentation)}
+                for s in self.stages
+            ],
             "advice": list(self.advice),
         }
 
@@ -83,7 +104,9 @@ class Prediction:
     classes: int
     resolved: dict[str, Any] = field(repr=False)
     timeline: Timeline = field(repr=False)
+    memory_timeline: MemoryTimelines = field(repr=False)
     distribution: Distribution | None = None
+    overheads: Overheads | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, the form of ``--json``."""
@@ -102,7 +125,7 @@ class Prediction:
             "mfu": self.mfu,
             "hfu": self.hfu,
             "breakdown": self.breakdown.to_dict(),
-            "memory": self.memory.to_dict(),
+            "memory": self._memory(),
             "links": self.links.to_dict(),
             "bounds": {"lower_s": self.bounds.lower_s, "upper_s": self.bounds.upper_s},
             "bottleneck": self.bottleneck,
@@ -111,7 +134,15 @@ class Prediction:
             "tasks": self.tasks,
             "classes": self.classes,
             "distribution": self.distribution.to_dict() if self.distribution else None,
+            "overheads": self.overheads.to_dict() if self.overheads else None,
         }
+
+    def _memory(self) -> dict[str, Any]:
+        """Return the closed forms, with when each stage peaks and what it then holds."""
+        out = self.memory.to_dict()
+        for stage, seen in zip(out["stages"], self.memory_timeline.by_stage(), strict=True):
+            stage |= {"peak_s": seen.peak_s, "holds": seen.holds}
+        return out
 
 
 def evaluate(program: Program, evaluator: str) -> Run:
@@ -146,6 +177,8 @@ def memory(case: Case) -> Memory:
                 optimizer_bytes=case.optimizer_bytes[stage],
                 boundary_bytes=inputs.boundary_bytes,
                 reserved_bytes=inputs.device.reserved_bytes,
+                offload=inputs.offloading.offload if inputs.offloading else NOTHING,
+                working_bytes=max(max(recomputed_bytes(c), default=0.0) for c in chunks),
             )
         )
     stage_of, kinds = plan.mesh().stage_of(), inputs.kinds()
@@ -248,7 +281,18 @@ def assemble(case: Case, program: Program, run: Run, asked: str, step: Measured)
         classes=len(program.classes),
         resolved=case.resolved,
         timeline=Timeline(program, run),
+        memory_timeline=MemoryTimelines(program, run, needs.stages, needs.fragmentation),
         distribution=_distribution(case, program, run),
+        overheads=_overheads(case, step_s),
+    )
+
+
+def _overheads(case: Case, step_s: float) -> Overheads | None:
+    rest = case.rest
+    if not rest.any:
+        return None
+    return overheads(
+        step_s, loading=rest.loading, checkpoint=rest.checkpoint, evaluation=rest.evaluation
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +56,8 @@ class Groups:
         Group of each rank (-1: none). For sends, the group in which the rank sends.
     sizes_bytes : dict of str to set of float
         What runs over the groups: sizes of each collective.
+    bandwidth : float
+        Share of the links' bandwidth that a framework's use of the library leaves.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Groups:
     role: Ints
     of_rank: Ints
     sizes_bytes: Mapping[str, set[float]]
+    bandwidth: float = 1.0
 
 
 def _of_rank(groups: Ints, size: int, column: int | None = None) -> Ints:
@@ -180,7 +183,12 @@ class Network:
         if key not in self._best:
             found = list(self._options(axis, group, collective, size_bytes))
             chosen = choose({kind.family: priced for kind, priced in found})
-            self._best[key] = next(option for option in found if option[0].family == chosen)
+            kind, priced = next(option for option in found if option[0].family == chosen)
+            share = self.groups[axis].bandwidth
+            self._best[key] = (
+                kind._replace(wire_bytes=kind.wire_bytes / share),
+                replace(priced, bandwidth=priced.bandwidth * share),
+            )
         return self._best[key]
 
     def payload_bytes(self) -> dict[TransferType, float]:

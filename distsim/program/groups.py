@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +47,9 @@ def groups_of(inputs: Inputs) -> list[Groups]:
     plan, mesh = inputs.plan, inputs.plan.mesh()
     sizes = _inside_sizes(inputs)
     groups = [_along(mesh, a, inputs.device_of, sizes.get(a, {})) for a in inside_axes(plan)]
+    share = inputs.data.handover.bandwidth
     for axis, each in _data_sizes(inputs).items():
-        groups.append(_along(mesh, axis, inputs.device_of, each))
+        groups.append(replace(_along(mesh, axis, inputs.device_of, each), bandwidth=share))
     if plan.pp > 1:
         sends = {"send": {v.boundary_bytes for v in inputs.variants}}
         groups += [pair_groups(mesh, name, hops, sends) for name, hops in families(plan).items()]

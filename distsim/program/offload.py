@@ -121,8 +121,10 @@ class Copies:
             out = out.copy()
             out[again] = back
         for t in self.offloading.moved(stage, domain, "reduce"):
-            tasks = self.tasks(program, t, domain, amount, "copy gradients")
-            self.emitter.edges(out, tasks)
+            # Drives get the sum of all micro batches, once.
+            late = slice(len(amount) - len(amount) // passes * min(t.times, passes), None)
+            tasks = self.tasks(program, t, domain, amount[late], "copy gradients")
+            self.emitter.edges(out[late], tasks)
             out = tasks
         return out[-1:]
 

@@ -129,7 +129,21 @@ def _expanded(
         ends = (*ends, -len(out)) if len(out) > begin else (-1,)
     if not out or len(ends) > 1:
         out.append(Entry(label, after=ends))
-    return out
+    return _gated(label, out)
+
+
+def _gated(label: str, entries: Pattern) -> Pattern:
+    """Let one empty entry wait for what is before, where several entries would.
+
+    What arrives from elsewhere (an activation, parameters) meets the first entry only, and so does
+    a send or a reduction that blocks.
+    """
+    starts = [i for i, entry in enumerate(entries) if any(i + o < 0 for o in entry.after)]
+    if len(starts) < 2:
+        return entries
+    for i in starts:
+        entries[i].after = tuple(dict.fromkeys(max(o, -1 - i) for o in entries[i].after))
+    return [Entry(label), *entries]
 
 
 def _ends(entries: Pattern, begin: int) -> tuple[int, ...]:
@@ -192,4 +206,4 @@ def beside(label: str, one: Pattern, other: Pattern, contention_factor: float) -
     ends = {place[id(one), len(one) - 1], place[id(other), len(other) - 1]}
     after = tuple(sorted((e - len(out) for e in ends), reverse=True))
     out.append(Entry(label, after=after))
-    return out
+    return _gated(label, out)

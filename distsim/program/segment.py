@@ -109,7 +109,8 @@ class Pricer:
         """Price one step."""
         kernels = price(step.works, self.device, self.dtype)
         if step.collective is None:
-            return Cost(kernels.device_s, host_s=kernels.host_s)
+            beside_s = step.operators * self.device.host_launch_s
+            return Cost(kernels.device_s, host_s=kernels.host_s + beside_s)
         transfer_s = self.collective_s(step.collective)
         exposed_s = transfer_s
         if step.beside:

@@ -22,6 +22,11 @@ _RECOMPUTE = {
     "selective": "selective recomputation",
     "full": "full recomputation",
 }
+_CONTEXT = {
+    "ring": "ring attention",
+    "all_to_all": "all-to-all attention",
+    "all_gather": "gathered keys and values",
+}
 
 
 class Described(Protocol):
@@ -58,28 +63,54 @@ def facts(scenario: Described) -> dict[str, str]:
     return {
         "model": f"{scenario.model}, {parameters(scenario.parameters)}",
         "cluster": f"{plan['devices']:,} x {names['device']} on {names['topology']}",
-        "batch": (
-            f"{names['global_size']:,} sequences of {names['sequence_length']:,} tokens: "
-            f"{plural(plan['microbatches'], 'micro batch')} of {plan['micro_size']:,} "
-            f"on {plural(plan['dp'], 'replica')}"
-        ),
+        "batch": _batch(plan, names),
         "plan": _plan(plan),
         "overlap": _overlap(plan),
         "software": f"{names['stack']}, {names['precision']}, {names['optimizer']}",
     }
 
 
+def _batch(plan: Mapping[str, Any], names: Mapping[str, Any]) -> str:
+    found = names.get("micro_batches")
+    length = f"{names['sequence_length']:,} tokens"
+    what = f"sequences of {length}" if found is None else f"rows of up to {length}"
+    text = (
+        f"{names['global_size']:,} {what}: {plural(plan['microbatches'], 'micro batch')} of "
+        f"{plan['micro_size']:,} on {plural(plan['dp'], 'replica')}"
+    )
+    if found is not None:
+        text += f"; {found['method']}, {found['efficiency']:.1%} of the tokens are no padding"
+    return text
+
+
+def _recompute(text: str) -> str:
+    mode, _, which = text.partition(", ")
+    return _RECOMPUTE[mode] + (f" of {which}" if which else "")
+
+
 def _plan(plan: Mapping[str, Any]) -> str:
     degrees = ("dp", "tp", "pp", "cp", "ep")
     shown = [f"{name} {plan[name]:,}" for name in degrees if plan.get(name, 1) > 1]
     parts = [" x ".join(shown) or "dp 1"]
+    if plan["dp_replicas"] > 1:
+        parts.append(f"{plan['dp_replicas']} replicas of shard groups")
+    if plan["ep"] > 1 and plan["etp"] != plan["tp"]:
+        parts.append(f"experts tp {plan['etp']}")
+    if plan["cp"] > 1:
+        parts.append(_CONTEXT[plan["context_mode"]])
     if plan["pp"] > 1:
         virtual = plan["virtual_stages"]
         parts.append(plan["schedule"] + (f" with {virtual} virtual stages" if virtual > 1 else ""))
     parts.append(f"ZeRO {plan['zero_stage']}")
     if plan["sequence_parallel"]:
         parts.append("sequence parallel")
-    parts.append(_RECOMPUTE[plan["recompute"]])
+    if plan["async_tensor"]:
+        parts.append("async tensor parallel")
+    if plan["grad_compression"] != "none":
+        parts.append(f"{plan['grad_compression']} gradients")
+    if plan["offload"] != "none":
+        parts.append(f"{plan['offload']} offloaded")
+    parts.append(_recompute(plan["recompute"]))
     return ", ".join(parts)
 
 

@@ -125,6 +125,10 @@ def _prediction() -> dict[str, Any]:
             "events": {**_COUNT, "description": "events of the engine; 0 for graph"},
             "tasks": {**_COUNT, "description": "tasks that were simulated"},
             "classes": {**at_least_one, "description": "classes of ranks that do the same"},
+            "overheads": {
+                "type": ["object", "null"],
+                "description": "loading, checkpoints and evaluation; null where none is stated",
+            },
             "distribution": {
                 "type": ["object", "null"],
                 "description": "step times with random variation; null without noise",

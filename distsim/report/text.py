@@ -67,6 +67,7 @@ def _rates(prediction: Prediction) -> RenderableType:
     rows = {
         "step time": fmt_s(prediction.step_s),
         **_drawn(prediction),
+        **_rest(prediction),
         "throughput": f"{prediction.tokens_per_s:,.0f} tokens/s",
         "  per device": f"{prediction.tokens_per_s_per_device:,.1f} tokens/s",
         "model FLOP rate": f"{fmt_flop_per_s(prediction.model_flop_per_s_per_device)} per device",
@@ -92,6 +93,17 @@ def _drawn(prediction: Prediction) -> dict[str, str]:
     low, high = (fixed(v, d.p50_s, scale) for v in (d.p10_s, d.p90_s))
     middle = fixed(d.p50_s, d.p50_s, scale)
     return {"  with noise": f"{middle} {unit}, {low} .. {high} for p10 .. p90 of {d.n} samples"}
+
+
+def _rest(prediction: Prediction) -> dict[str, str]:
+    """Return the time from step to step with loading, checkpoints and evaluation."""
+    o = prediction.overheads
+    if o is None:
+        return {}
+    named = {"loading": o.data_s, "checkpoints": o.checkpoint_s, "evaluation": o.evaluation_s}
+    added = [f"{name} {fmt_s(value)}" for name, value in named.items() if value > 0]
+    text = fmt_s(o.step_with_overheads_s)
+    return {"  from step to step": f"{text}: {', '.join(added) or 'nothing is exposed'} more"}
 
 
 class _Parts:

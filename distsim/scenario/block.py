@@ -15,6 +15,7 @@ from pydantic import (
     Discriminator,
     Field,
     PlainSerializer,
+    Strict,
     Tag,
     WithJsonSchema,
 )
@@ -57,6 +58,10 @@ def _text_of_seconds(value: float) -> str:
     return f"{value:.17g} s"
 
 
+def _text_of_rate(value: float | None) -> str | None:
+    return None if value is None else f"{value:.17g} B/s"
+
+
 def _text_of_bytes(value: float | None) -> str | None:
     return None if value is None else f"{value:.17g} B"
 
@@ -82,6 +87,29 @@ Time = Annotated[
     PlainSerializer(_text_of_seconds),
     WithJsonSchema({"type": "string", "pattern": r"^\s*\+?[0-9.]+([eE][-+]?[0-9]+)?\s*\w+\s*$"}),
 ]
+
+
+def _rate(value: object) -> float:
+    try:
+        return parse(value, "bytes_per_s")
+    except DistsimError as error:
+        raise PydanticCustomError("distsim", "bad quantity", {"error": error}) from None
+
+
+BytesPerS = Annotated[
+    float,
+    BeforeValidator(_rate),
+    PlainSerializer(_text_of_rate),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\s*\+?[0-9.]+([eE][-+]?[0-9]+)?\s*[kMGTPE]?i?(B|bit)/s\s*$",
+        }
+    ),
+]
+#: A number that may be written without a decimal point.
+Number = Annotated[float, Strict(False), Field(gt=0, le=1e15)]
+Steps = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class Block(BaseModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict
 
@@ -37,6 +37,10 @@ class Cluster(Block):
         description="Communication library in place of the topology's own: a name, a path, or "
         "{profile, startup, algorithms, protocols}; ideal adds nothing to the links.",
     )
+    host: Name | None = Field(
+        default=None,
+        description="Host of the devices, by name or file; by default that of the device.",
+    )
     of: Degree | None = Field(
         default=None,
         description="Devices of the whole cluster, of which the job uses some; as many by default.",
@@ -68,6 +72,33 @@ class Batch(Block):
     )
     sequence_length: Annotated[int, Field(ge=1, le=MOST_TOKENS)] | None = Field(
         default=None, description="Tokens of a sequence; by default the model's maximum."
+    )
+    lengths: Any = Field(
+        default=None,
+        description="Histogram of sequence lengths: [length, weight] or [low, high, weight] each.",
+    )
+    batching: Literal["padded", "bucketed", "packed"] = Field(
+        default="padded", description="How sequences of different lengths become micro batches."
+    )
+    pad_to: Literal["longest", "sequence_length"] = Field(
+        default="longest", description="How long padded rows are."
+    )
+    pad_multiple: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=8, description="Padded lengths are multiples of this."
+    )
+    bucket_edges: (
+        Annotated[
+            tuple[Annotated[int, Field(ge=1, le=MOST_TOKENS)], ...],
+            Strict(False),
+            Field(min_length=1, max_length=1000),
+        ]
+        | None
+    ) = Field(default=None, description="Lengths to which buckets are padded, ascending.")
+    packing: Literal["first_fit", "ideal"] = Field(
+        default="first_fit", description="Whole sequences by first fit, or rows without padding."
+    )
+    draw_lengths: bool = Field(
+        default=False, description="Draw lengths by the seed, not parts of the distribution."
     )
 
 

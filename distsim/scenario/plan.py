@@ -14,6 +14,7 @@ from distsim.parallel.expert_check import check_experts
 from distsim.parallel.layers import divide_layers
 from distsim.parallel.plan import Plan, resolve_mesh, resolve_microbatches
 from distsim.parallel.recompute import Recompute
+from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, RecomputeBlock, Scenario
 from distsim.schedule import REGISTRY, Schedule, chunks_of
 from distsim.schedule.csv_actions import read as read_csv
@@ -74,6 +75,7 @@ def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int)
         context_mode=given.cp_mode,
         context_balanced=given.cp_balanced,
         grad_compression=_compression(scenario).name,
+        offload=str(offload_of(scenario)),
         **_overlap(scenario, stack),
         layers=_layers(scenario, schedule, spec.layers),
     )

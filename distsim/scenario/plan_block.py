@@ -16,6 +16,7 @@ from distsim.scenario.block import (
     Name,
     form,
 )
+from distsim.scenario.host_blocks import OffloadBlock
 
 RecomputeMode = Literal["none", "selective", "full"]
 
@@ -143,6 +144,9 @@ class Plan(Block):
         default="none",
         description="Gradients on the wire: none, fp16, bf16, int8, topk or powersgd, by name or "
         "as a block.",
+    )
+    offload: OffloadBlock | None = Field(
+        default=None, description="Model states in the memory or on the drives of the host."
     )
     expert_load: ExpertLoadBlock | None = Field(
         default=None, description="How unequally experts are chosen; equally by default."

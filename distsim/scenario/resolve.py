@@ -24,15 +24,17 @@ from distsim.parallel.placement import place
 from distsim.parallel.plan import Plan
 from distsim.parallel.unequal import Rule, at_speed, unequal
 from distsim.prediction.case import Case, Jitter
+from distsim.scenario.batches import Batches, resolve_batches
+from distsim.scenario.host import resolve_rest
+from distsim.scenario.machine import Machine
 from distsim.scenario.numerics import resolve_numerics, resolve_optimizer
 from distsim.scenario.plan import resolve_plan
 from distsim.scenario.schema import Scenario, SlowLinks, UnequalDevices
-from distsim.scenario.step import Machine, step_inputs
-from distsim.workload import transformer
+from distsim.scenario.step import step_inputs
 from distsim.workload.catalogue import model as load_model
 from distsim.workload.catalogue import model_from_block
 from distsim.workload.model import ModelSpec
-from distsim.workload.shape import Shape
+from distsim.workload.optimizer import state_bytes_per_parameter
 
 #: Megatron-LM pads the vocabulary to a multiple of this times tp.
 VOCAB_MULTIPLE = 128
@@ -65,21 +67,19 @@ def _resolve(scenario: Scenario) -> Case:
     warnings = _check_length(spec, length)
     plan = resolve_plan(scenario, spec, stack, length)
     padded, padding = _padded(spec, plan.tp)
-    shape = Shape(plan.micro_size, length, numerics, stack.fusion, context=plan.cp)
-    everything = np.zeros(plan.microbatches, dtype=np.int64)
+    batches = resolve_batches(scenario, plan, spec, length, numerics, stack.fusion)
     inputs, states = step_inputs(
-        scenario, plan, padded, [shape], everything, optimizer, machine, stack
+        scenario, plan, padded, batches.shapes, batches.variant_of, optimizer, machine, stack
     )
-    sequences = float(batch.global_size)
-    model_flop = sequences * transformer.model_flop_per_sequence(spec, length)
+    a_parameter = state_bytes_per_parameter(optimizer, numerics)
     return Case(
         name=scenario.name,
         model=spec.name,
         inputs=inputs,
         numerics=numerics,
-        tokens=sequences * length,
-        model_flop=model_flop,
-        hardware_flop=model_flop + sequences * _recomputed_flop(spec, plan, length),
+        tokens=batches.tokens,
+        model_flop=batches.model_flop,
+        hardware_flop=batches.model_flop + _recomputed_flop(spec, plan, batches),
         optimizer_bytes=states,
         parameters=spec.parameters,
         evaluator=scenario.evaluator,
@@ -94,10 +94,14 @@ def _resolve(scenario: Scenario) -> Case:
             "global_size": batch.global_size,
             "sequence_length": length,
             "vocabulary": padded.vocab,
+            "micro_batches": batches.to_dict(),
         },
         warnings=(*warnings, *padding),
         peak_flop_per_s=_peak(machine, numerics.compute),
         noise=_noise(scenario, plan),
+        rest=resolve_rest(
+            scenario, machine, plan, numerics, spec.parameters, a_parameter, batches.tokens
+        ),
     )
 
 
@@ -236,16 +240,13 @@ def _padded(spec: ModelSpec, tp: int) -> tuple[ModelSpec, list[str]]:
     return replace(spec, vocab=vocab), [note]
 
 
-def _recomputed_flop(spec: ModelSpec, plan: Plan, length: int) -> float:
-    """FLOP that run again for one sequence: as Korthikanti 2022 counts them, by layers."""
-    again = _layers_again(spec, plan)
+def _recomputed_flop(spec: ModelSpec, plan: Plan, batches: Batches) -> float:
+    """FLOP that run again in a step: as Korthikanti 2022 counts them, by layers."""
+    share = len(_layers_again(spec, plan)) / spec.layers
     if plan.recompute.mode == "full":
-        head = 2.0 * length * spec.hidden * spec.vocab
-        layers = transformer.model_flop_per_sequence(spec, length) / 3 - head
-        return layers * len(again) / spec.layers
+        return batches.layers_again_flop * share
     if plan.recompute.mode == "selective":
-        layers = transformer.attention_flop_per_sequence(spec, length)
-        return layers * len(again) / spec.layers
+        return batches.attention_again_flop * share
     return 0.0
 
 

@@ -26,6 +26,12 @@ from distsim.scenario.block import (
     Time,
     form,
 )
+from distsim.scenario.host_blocks import (
+    CheckpointBlock,
+    EvaluationBlock,
+    LoadingBlock,
+    OffloadBlock,
+)
 from distsim.scenario.job_blocks import (
     Batch,
     Cluster,
@@ -70,6 +76,13 @@ class Scenario(Block):
     ] = Field(default="adam", description="Optimizer, by name or as a block.")
     stack: NameOrBlock | None = Field(
         default=None, description="Software stack, by name or as a block of changes; megatron-core."
+    )
+    loading: LoadingBlock | None = Field(default=None, description="How batches are loaded.")
+    checkpoint: CheckpointBlock | None = Field(
+        default=None, description="How checkpoints are written."
+    )
+    evaluation: EvaluationBlock | None = Field(
+        default=None, description="How often the model is evaluated."
     )
     noise: NoiseBlock | None = Field(
         default=None, description="Random variation of kernels and transfers; none by default."
@@ -143,14 +156,18 @@ __all__ = [
     "Batch",
     "Block",
     "Bytes",
+    "CheckpointBlock",
     "Cluster",
     "CompressionBlock",
     "Degree",
+    "EvaluationBlock",
     "ExpertLoadBlock",
     "Layers",
+    "LoadingBlock",
     "Name",
     "NameOrBlock",
     "NoiseBlock",
+    "OffloadBlock",
     "OptimizerBlock",
     "PlacementKind",
     "Plan",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, log2
 
 import numpy as np
@@ -12,7 +12,6 @@ import numpy.typing as npt
 from distsim.cost.kernel import price
 from distsim.cost.stack import Stack
 from distsim.hardware.device import Device
-from distsim.hardware.topology import Topology
 from distsim.parallel.compression import Options, compression
 from distsim.parallel.compressions.base import Compression
 from distsim.parallel.context import ContextParallel
@@ -21,6 +20,7 @@ from distsim.parallel.division import Division
 from distsim.parallel.expert import ExpertParallel
 from distsim.parallel.layers import balanced_layers
 from distsim.parallel.load import ExpertLoad, dirichlet_shares, expert_load, histogram_shares
+from distsim.parallel.offload import Offload
 from distsim.parallel.plan import Plan
 from distsim.parallel.recompute import layer_unit, plain_unit
 from distsim.parallel.stages import Chunk, Operators, boundary_bytes, model_chunks
@@ -28,6 +28,9 @@ from distsim.parallel.step import Unit
 from distsim.parallel.tensor import TensorParallel
 from distsim.program.build import Inputs, Variant
 from distsim.program.tail import Shared, Update
+from distsim.scenario.host import resolve_offload
+from distsim.scenario.machine import Machine
+from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, Scenario
 from distsim.workload import transformer
 from distsim.workload.linear import weight_casts
@@ -37,26 +40,6 @@ from distsim.workload.optimizer import Matrix, OptimizerSpec, state_bytes, updat
 from distsim.workload.shape import Shape
 
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """The hardware of a case.
-
-    Attributes
-    ----------
-    devices : tuple of Device
-        Kinds of devices, the ordinary one first.
-    device_of, kind_of : int64[ranks]
-    nominal : tuple of Device
-        The same kinds at the speed of their type.
-    """
-
-    devices: tuple[Device, ...]
-    topology: Topology
-    device_of: Ints
-    kind_of: Ints
-    nominal: tuple[Device, ...]
 
 
 def operators_of(spec: ModelSpec, shape: Shape) -> Operators:
@@ -206,13 +189,23 @@ def step_inputs(
         for operators in made
     )
     chunks = variants[0].chunks
-    data = data_parallel(plan, numerics, resolve_compression(scenario, numerics, chunks[0]))
+    offload = offload_of(scenario)
+    data = data_parallel(
+        plan,
+        numerics,
+        resolve_compression(scenario, numerics, chunks[0]),
+        offloaded=offload.active,
+    )
     held = [_held(stage, data.domains) for stage in chunks]
-    works = tuple(_update_works(plan, data, numerics, optimizer, stage) for stage in held)
+    works = tuple(_update_works(plan, data, numerics, optimizer, stage, offload) for stage in held)
     states = tuple(
         tuple(state_bytes(optimizer, numerics, count, matrices) for count, matrices in stage)
         for stage in held
     )
+    owned = [
+        [(count, size) for (count, _), size in zip(stage, sizes, strict=True)]
+        for stage, sizes in zip(held, states, strict=True)
+    ]
     inputs = Inputs(
         plan,
         data,
@@ -224,6 +217,7 @@ def step_inputs(
         machine.device_of,
         machine.kind_of,
         variant_of,
+        offloading=resolve_offload(scenario, machine, plan, data, numerics, owned),
         restart_s=stack.restart_s if plan.pp > 1 and not plan.overlap_p2p else 0.0,
     )
     return inputs, states
@@ -248,13 +242,14 @@ def _update_works(
     numerics: Numerics,
     optimizer: OptimizerSpec,
     stage: Sequence[Holding],
+    offload: Offload,
 ) -> tuple[Work, ...]:
     out: list[Work] = []
     for domain, (count, matrices) in zip(data.domains, stage, strict=True):
         if count and data.compression is not None and domain.size > 1:
             scattered = data.collective == "reduce_scatter"
             out += data.compression.decompress(count, domain.size, numerics, scattered=scattered)
-        if count:
+        if count and offload.optimizer == "none":
             shard = shards(plan, domain)[2]
             out += update_works(optimizer, numerics, count, matrices, shard)
             if numerics.fp8 is not None:

@@ -25,14 +25,15 @@ def whole_counts(weight: Floats, total: int) -> Ints:
     Their running sums are those of the weights to the next whole number, so that many small
     weights lose nothing together.
     """
-    return np.diff(np.rint(total * np.cumsum(weight)).astype(np.int64), prepend=0)
+    sums = np.concatenate([[0.0], np.rint(total * np.cumsum(weight))])
+    return np.asarray(np.diff(sums), dtype=np.int64)
 
 
 def sample(lengths: Lengths, row: int) -> tuple[Ints, Ints]:
     """Return whole lengths, ascending, and how many sequences of each stand for all."""
     size = int(min(max(SAMPLE_ROWS * row / lengths.mean, LEAST_SAMPLE), MOST_SAMPLE))
     whole, part_of = np.unique(np.rint(lengths.length).astype(np.int64), return_inverse=True)
-    weight = np.bincount(part_of, lengths.weight)
+    weight = np.bincount(part_of, lengths.weight).astype(np.float64)
     counts = whole_counts(weight, size)
     return whole[counts > 0], counts[counts > 0]
 

@@ -50,7 +50,7 @@ def test_shares_and_times_of_the_breakdown_sum_to_the_step(prediction: Predictio
 
 
 def _memory(*peaks_gb: float) -> Memory:
-    stages = tuple(StageMemory(p * 1e9, 0.0, 0.0, 0.0, 0.0) for p in peaks_gb)
+    stages = tuple(StageMemory(p * 1e9, 0.0, 0.0, 0.0) for p in peaks_gb)
     return Memory(max(peaks_gb) * 1e9, 80e9, stages, ("over by 1 GB", "half of it"))
 
 

@@ -1,0 +1,133 @@
+"""Micro batches: all alike, or by a distribution of sequence lengths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.errors import ValueProblem
+from distsim.parallel.plan import Plan
+from distsim.scenario.schema import Scenario
+from distsim.workload import transformer
+from distsim.workload.histogram import read_lengths
+from distsim.workload.lengths import Batching, MicroBatches, micro_batches, model_flop
+from distsim.workload.model import ModelSpec
+from distsim.workload.op import Fusion, Numerics
+from distsim.workload.shape import Shape
+
+#: Keys of a batch that say something only beside ``lengths``.
+_ABOUT_LENGTHS = {"batching", "pad_to", "pad_multiple", "bucket_edges", "packing", "draw_lengths"}
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """What a step trains on.
+
+    Attributes
+    ----------
+    shapes : tuple of Shape
+        Kinds of micro batches.
+    variant_of : int64[microbatches]
+    tokens, model_flop : float
+        Useful tokens of a step and their FLOP, over all devices.
+    attention_again_flop, layers_again_flop : float
+        FLOP of a forward pass of core attention, and of all layers, over all devices.
+    found : MicroBatches or None
+        How sequences became micro batches.
+    """
+
+    shapes: tuple[Shape, ...]
+    variant_of: npt.NDArray[np.int64]
+    tokens: float
+    model_flop: float
+    attention_again_flop: float
+    layers_again_flop: float
+    found: MicroBatches | None = None
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return how sequences became micro batches, as plain values."""
+        return self.found.to_dict() if self.found else None
+
+
+def resolve_batches(
+    scenario: Scenario, plan: Plan, spec: ModelSpec, length: int, numerics: Numerics, fusion: Fusion
+) -> Batches:
+    """Return the micro batches of a step.
+
+    Raises
+    ------
+    WorkloadError
+        DS236 to DS238 for lengths and edges.
+    ValueProblem
+        DS206 for keys about lengths where there are none.
+    """
+    batch = scenario.batch
+    if batch.lengths is None:
+        _check_alone(scenario)
+        shape = Shape(plan.micro_size, length, numerics, fusion, context=plan.cp)
+        everything = np.zeros(plan.microbatches, dtype=np.int64)
+        sequences = float(batch.global_size)
+        flop = sequences * transformer.model_flop_per_sequence(spec, length)
+        attention = sequences * transformer.attention_flop_per_sequence(spec, length)
+        head = sequences * 2.0 * length * spec.hidden * spec.vocab
+        return Batches((shape,), everything, sequences * length, flop, attention, flop / 3 - head)
+    multiple = lcm(
+        batch.pad_multiple,
+        plan.tp * plan.cp if plan.sequence_parallel else 1,
+        2 * plan.cp if plan.cp > 1 else 1,
+    )
+    path = ("batch", "lengths")
+    batching = Batching(
+        batch.batching,
+        length,
+        to_row=batch.pad_to == "sequence_length",
+        edges=batch.bucket_edges or (),
+        packing=batch.packing,
+        multiple=multiple,
+        seed=scenario.seed if batch.draw_lengths else None,
+    )
+    lengths = read_lengths(batch.lengths, path=path)
+    found = micro_batches(lengths, batching, plan.microbatches, plan.micro_size, path=path)
+    shapes = tuple(
+        Shape(
+            v.sequences,
+            v.length,
+            numerics,
+            fusion,
+            v.segment_length if batch.batching == "packed" or v.segment_length > v.length else 0.0,
+            plan.cp,
+        )
+        for v in found.variants
+    )
+    flop = plan.dp * model_flop(spec, found)
+    square = transformer.attention_flop_per_sequence(spec, 1)
+    squares = sum(v.count * v.useful_squares for v in found.variants)
+    attention = plan.dp * square * squares
+    head = plan.dp * found.useful_tokens * 2.0 * spec.hidden * spec.vocab
+    return Batches(
+        shapes,
+        found.order(),
+        plan.dp * found.useful_tokens,
+        flop,
+        attention,
+        flop / 3 - head,
+        found,
+    )
+
+
+def _check_alone(scenario: Scenario) -> None:
+    batch = scenario.batch
+    said = sorted(batch.model_fields_set & _ABOUT_LENGTHS)
+    if said:
+        raise ValueProblem(
+            "DS206",
+            f"batch.{said[0]} without lengths",
+            path=("batch", said[0]),
+            value=getattr(batch, said[0]),
+            rule="it says how sequences of different lengths become micro batches",
+            fix="add lengths: [[512, 0.7], [2048, 0.3]], or remove it",
+        )
