@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 @click.option(
     "--trace", metavar="FILE", help="Also write the timeline as a trace that Perfetto opens."
 )
+@click.option(
+    "--memory",
+    "show_memory",
+    is_flag=True,
+    help="Also show how memory rises and falls through the step, stage by stage.",
+)
 def run(
     scenario: str,
     changes: tuple[str, ...],
@@ -39,6 +45,7 @@ def run(
     as_json: bool,
     output: str | None,
     trace: str | None,
+    show_memory: bool,
 ) -> None:
     """Predict one optimizer step of SCENARIO.
 
@@ -77,7 +84,7 @@ def run(
     else:
         from distsim.report.text import run_text
 
-        print_text(run_text(prediction))
+        print_text(run_text(prediction, through_step=show_memory))
     exit_unless_fits(prediction.memory, reported=not as_json)
 
 
@@ -110,4 +117,5 @@ def _write_trace(path: str, prediction: Prediction) -> None:
         "evaluator": prediction.evaluator,
         "step_s": prediction.step_s,
     }
-    write_file(path, chunks(prediction.timeline.spans(), about))
+    memory = prediction.memory_timeline.by_stage()
+    write_file(path, chunks(prediction.timeline.spans(), about, memory))

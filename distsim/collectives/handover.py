@@ -11,6 +11,9 @@ class Handover:
 
     Attributes
     ----------
+    blocking : bool
+        Host and device meet around each of them, so nothing runs beside them unless the plan says
+        so.
     by_weight : bool
         Each weight is gathered by itself just before an operator uses it and dropped after, so a
         layer that is recomputed is gathered three times (Rajbhandari 2021, arXiv 2104.07857,
@@ -24,6 +27,7 @@ class Handover:
         Share of the links' bandwidth that these collectives reach, in (0, 1].
     """
 
+    blocking: bool = False
     by_weight: bool = False
     lists: bool = False
     bandwidth: float = 1.0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
 
+from distsim.collectives.handover import PLAIN, Handover
 from distsim.errors import ValueProblem
 from distsim.units import parse
 from distsim.workload.op import Fusion
@@ -36,6 +37,8 @@ class Stack:
     weights, gradients, reduction : mapping of str to str
         Type of the stored weights, of the gradient buffer and of gradients on the wire for each
         compute type. Weights stored in fp32 serve as master weights.
+    sharded : Handover
+        What it does around the collectives of sharded parameters and gradients.
     """
 
     name: str
@@ -47,6 +50,11 @@ class Stack:
     weights: Mapping[str, str] = field(default_factory=dict)
     gradients: Mapping[str, str] = field(default_factory=dict)
     reduction: Mapping[str, str] = field(default_factory=dict)
+    sharded: Handover = PLAIN
+
+
+#: Blocks of switches in a file, and the attributes that they fill.
+PARTS = {"fused": "fusion", "overlap": "overlap", "sharded": "sharded"}
 
 
 def _data() -> Any:
@@ -62,7 +70,7 @@ def stack_names() -> tuple[str, ...]:
 
 
 def _switches(kind: type, block: Mapping[str, Any], path: tuple[str | int, ...]) -> dict[str, bool]:
-    known = [f.name for f in fields(kind)]
+    known = [f.name for f in fields(kind) if f.type == "bool"]
     for key, value in block.items():
         if key not in known:
             near = get_close_matches(str(key), known, 1)
@@ -101,7 +109,14 @@ def _shipped(name: str) -> Stack:
         weights=raw["weights"],
         gradients=raw["gradients"],
         reduction=raw["reduction"],
+        sharded=_handover(raw.get("sharded", {})),
     )
+
+
+def _handover(block: Mapping[str, Any]) -> Handover:
+    switches = {key: value for key, value in block.items() if key != "bandwidth"}
+    share = block["bandwidth"]["value"] if "bandwidth" in block else 1.0
+    return Handover(**_switches(Handover, switches, ("sharded",)), bandwidth=share)
 
 
 def load_stack(
@@ -112,7 +127,7 @@ def load_stack(
     Parameters
     ----------
     value : str or mapping
-        A name, or ``{profile: NAME, fused: {...}, overlap: {...}}``.
+        A name, or ``{profile: NAME, fused: {...}, overlap: {...}, sharded: {...}}``.
 
     Raises
     ------
@@ -121,13 +136,13 @@ def load_stack(
     """
     block: Mapping[str, Any] = {"profile": value} if isinstance(value, str) else value
     for key in block:
-        if key not in ("profile", "fused", "overlap"):
+        if key not in ("profile", *PARTS):
             raise ValueProblem(
                 "DS201",
                 f"unknown key {key!r}",
                 path=(*path, key),
                 value=key,
-                rule="one of profile, fused, overlap",
+                rule=f"one of profile, {', '.join(PARTS)}",
                 fix="remove the key",
             )
     name = block.get("profile", DEFAULT_STACK)
@@ -142,29 +157,17 @@ def load_stack(
             fix=f"did you mean {near[0]!r}?" if near else "choose a shipped stack",
         )
     base = _shipped(str(name))
-    parts: dict[str, Any] = {}
-    for key, kind, current in (("fused", Fusion, base.fusion), ("overlap", Overlap, base.overlap)):
+    changed: dict[str, Any] = {}
+    for key, part in PARTS.items():
         given = block.get(key, {})
         if not isinstance(given, Mapping):
             raise ValueProblem(
                 "DS202", f"{key} is not a mapping", path=(*path, key), value=given,
                 rule="switches by name", fix="write key: true or key: false",
             )  # fmt: skip
-        switches = _switches(kind, given, (*path, key))
-        parts[key] = kind(
-            **{f.name: switches.get(f.name, getattr(current, f.name)) for f in fields(kind)}
-        )
-    return Stack(
-        base.name,
-        base.description,
-        base.source,
-        parts["fused"],
-        parts["overlap"],
-        base.restart_s,
-        base.weights,
-        base.gradients,
-        base.reduction,
-    )
+        current = getattr(base, part)
+        changed[part] = replace(current, **_switches(type(current), given, (*path, key)))
+    return replace(base, **changed)
 
 
 DEFAULT_STACK = "megatron-core"

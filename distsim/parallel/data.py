@@ -147,7 +147,8 @@ def data_parallel(
     """
     domains, stage = _domains(plan), plan.zero_stage
     size = domains[0].size
-    overlapped = "last" if plan.overlap_grad_reduce else "end"
+    # Without a flush there is no end of a batch: a stage reduces after its own last pass.
+    overlapped = "last" if plan.overlap_grad_reduce or not plan.pipeline.flush else "end"
     each = "each" if plan.reduces_each_microbatch else overlapped
     if all(domain.size == 1 for domain in domains) and not offloaded:
         reduce, gather = "none", "none"

@@ -262,6 +262,8 @@ def _micro_batches(whole: npt.NDArray[np.int64], left: npt.NDArray[np.int64]) ->
 def _by_chunk(noun: str, of: npt.NDArray[np.int64]) -> str:
     if len(of) == 1:
         return _plural(int(of[0]), noun)
+    if (of == of[0]).all():
+        return f"{_plural(int(of[0]), noun)} of each of {len(of)} chunks"
     first, *others = np.flatnonzero(of).tolist()
     texts = [f"{_plural(int(of[first]), noun)} of chunk {first}"]
     return ", ".join(texts + [f"{of[chunk]} of chunk {chunk}" for chunk in others])

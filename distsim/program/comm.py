@@ -183,12 +183,7 @@ class Network:
         if key not in self._best:
             found = list(self._options(axis, group, collective, size_bytes))
             chosen = choose({kind.family: priced for kind, priced in found})
-            kind, priced = next(option for option in found if option[0].family == chosen)
-            share = self.groups[axis].bandwidth
-            self._best[key] = (
-                kind._replace(wire_bytes=kind.wire_bytes / share),
-                replace(priced, bandwidth=priced.bandwidth * share),
-            )
+            self._best[key] = next(option for option in found if option[0].family == chosen)
         return self._best[key]
 
     def payload_bytes(self) -> dict[TransferType, float]:
@@ -201,6 +196,7 @@ class Network:
     def _options(
         self, axis: str, group: int, collective: str, size_bytes: float
     ) -> Iterator[tuple[TransferType, Priced]]:
+        share = self.groups[axis].bandwidth
         for algorithm, base, times in options(collective, self.topology):
             name = f"{self.prefix}{axis}/{algorithm}/{base}"
             if name not in self.fold.tables:
@@ -208,6 +204,7 @@ class Network:
             table = self.fold.tables[name]
             kind = int(table.type_of_group[group])
             priced = table.priced(kind, collective, size_bytes, times, self.topology.library)
+            priced = replace(priced, bandwidth=priced.bandwidth * share)
             wire_bytes = size_bytes * times / priced.bandwidth
             yield TransferType(name, kind, wire_bytes, priced.latency_s), priced
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from distsim.parallel.data import DataParallel
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step, Unit
 from distsim.schedule import BACKWARD, FORWARD, INPUT
+from distsim.workload.op import stream
+
+#: Weights of fewer parameters (norms, biases) are never dropped: they go with the next larger one.
+#: Source: default of ``stage3_param_persistence_threshold`` of DeepSpeed.
+LEAST_WEIGHT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,9 @@ def pieces(
     if kind in (BACKWARD, INPUT):
         received = chunk.receives_backward
     if gather or (reduce and data.per_unit):
-        out = _by_unit(units, data, kind, gather, reduce)
+        cut = _by_weight if data.handover.by_weight else _by_unit
+        made = cut(units, data, kind, gather, reduce)
+        out = [part for piece in made for part in _handed(piece, data)]
     elif reduce:
         out = _by_step(chunk, units, data, kind)
     else:
@@ -103,6 +110,78 @@ def _by_unit(
     return out
 
 
+def _handed(piece: Piece, data: DataParallel) -> Iterator[Piece]:
+    """Add what a framework does around the collectives of a piece, as pieces of their own.
+
+    The device waits for the host at a list of arrays, which otherwise launches ahead; and where
+    each collective blocks, nothing that comes next, gathers included, begins before it is done.
+    """
+    how = data.handover
+    if how.lists and piece.gathers:
+        yield Piece(_copies("unpack", piece.gathers, data.gather_bytes, data), piece.gathers)
+        piece = replace(piece, gathers=())
+    if how.lists and piece.reduces:
+        yield replace(piece, reduces=())
+        piece = Piece(_copies("pack", piece.reduces, data.reduce_bytes, data), (), piece.reduces)
+    yield piece
+    if how.blocking and piece.reduces:
+        yield Piece(())
+
+
+def _copies(
+    op: str, parameters: Sequence[float], element_bytes: float, data: DataParallel
+) -> tuple[Step, ...]:
+    """Copy an array into a list of arrays or back: read and written once."""
+    return tuple(
+        Step(
+            op,
+            (stream(2 * count * element_bytes),),
+            operators=data.handover.operators(domain.shard) - 1,
+        )
+        for count, domain in zip(parameters, data.domains, strict=True)
+        if count and domain.shard > 1
+    )
+
+
+def _by_weight(
+    units: Sequence[Unit], data: DataParallel, kind: int, gather: bool, reduce: bool
+) -> list[Piece]:
+    """Cut before each operator whose weight must arrive and after each whose gradient leaves.
+
+    A weight is there until another one arrives, so it is not gathered twice where its operator is
+    recomputed and its backward pass follows at once.
+    """
+    nothing = [0.0] * len(data.domains)
+    arriving, waiting, leaving = nothing, nothing, nothing
+    out: list[Piece] = []
+    run: list[Step] = []
+
+    def close(left: Sequence[float]) -> None:
+        if run or any(arriving) or any(left):
+            steps = _compressed(tuple(run), left, data)
+            out.append(Piece(steps, _some(arriving), _some(left)))
+        run.clear()
+
+    for unit in units:
+        held = {s.op: c for s in unit.backward if any(c := _completed(s, data))}
+        there = ""
+        for step in unit.steps(kind):
+            if gather and step.op in held and step.op != there:
+                waiting = _added(waiting, held[step.op])
+                if max(waiting) >= LEAST_WEIGHT:
+                    close(nothing)
+                    arriving, waiting, there = waiting, nothing, step.op
+            run.append(step)
+            if reduce:
+                leaving = _added(leaving, _completed(step, data))
+                if max(leaving) >= LEAST_WEIGHT:
+                    close(leaving)
+                    arriving, leaving = nothing, nothing
+    arriving = _added(arriving, waiting)
+    close(leaving)
+    return out
+
+
 def _by_step(chunk: Chunk, units: Sequence[Unit], data: DataParallel, kind: int) -> list[Piece]:
     """Cut where a bucket of some domain is full; what is left leaves at the end."""
     left = [domain.parameters(chunk) for domain in data.domains]
@@ -111,8 +190,7 @@ def _by_step(chunk: Chunk, units: Sequence[Unit], data: DataParallel, kind: int)
     run: list[Step] = []
     for step in (s for u in units for s in u.steps(kind)):
         run.append(step)
-        gained = (step.parameters, step.expert_parameters)[: len(filled)]
-        filled = [f + g for f, g in zip(filled, gained, strict=True)]
+        filled = _added(filled, _completed(step, data))
         full = [f * data.reduce_bytes >= data.bucket_bytes > 0.0 for f in filled]
         if any(full):
             leaving = [f if yes else 0.0 for f, yes in zip(filled, full, strict=True)]
@@ -124,6 +202,19 @@ def _by_step(chunk: Chunk, units: Sequence[Unit], data: DataParallel, kind: int)
     if run or any(left):
         out.append(_leaving(run, left, data))
     return out
+
+
+def _some(parameters: Sequence[float]) -> tuple[float, ...]:
+    return tuple(parameters) if any(parameters) else ()
+
+
+def _completed(step: Step, data: DataParallel) -> tuple[float, ...]:
+    """Return the parameters of each domain whose gradients are complete after a step."""
+    return (step.parameters, step.expert_parameters)[: len(data.domains)]
+
+
+def _added(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    return [a + b for a, b in zip(one, other, strict=True)]
 
 
 def _leaving(run: Sequence[Step], parameters: Sequence[float], data: DataParallel) -> Piece:

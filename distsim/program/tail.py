@@ -82,6 +82,7 @@ def finish(
         Between devices and hosts, where states are offloaded.
     """
     if data.reduce == "end":
+        _compress(emitter, programs, data, ready, pricers, priced)
         _reduce(emitter, network, programs, data, ready)
     if copies is not None and data.reduce in ("end", "none"):
         for program in programs:
@@ -103,24 +104,13 @@ def finish(
         for tasks in ready.values():
             emitter.edges(tasks, task)
         ready = {c: np.append(tasks, task) for c, tasks in ready.items()}
-    priced.costs += [Cost()] * (len(emitter.names) - len(priced.costs))
     for program, pricer in zip(programs, pricers, strict=True):
         if copies is not None:
             beside_s = emitter.work_s(program.first, program.count)
             ready[program.index] = copies.update(program, ready[program.index], beside_s)
         cost = update_cost(update, program.stage, pricer)
-        label = emitter.name(f"optimizer stage {program.stage}")
-        priced.costs.append(cost)
-        task = emitter.tasks(
-            1,
-            stream=program.stream,
-            kind=int(TaskKind.OPTIMIZER),
-            work_s=cost.total_s,
-            segment=label,
-            stage=program.stage,
-        )
-        emitter.edges(ready[program.index], task)
-        ready[program.index] = np.asarray([task])
+        label = f"optimizer stage {program.stage}"
+        _kernels(emitter, program, priced, label, cost, TaskKind.OPTIMIZER, ready)
     if data.gather == "end":
         _gather(emitter, network, programs, data, ready)
 
@@ -129,6 +119,56 @@ def update_cost(update: Update, stage: int, pricer: Pricer) -> Cost:
     """Return the cost of the update kernels of one rank of a stage."""
     kernels = price(update.works[stage], pricer.device, pricer.dtype)
     return Cost(kernels.device_s, host_s=kernels.host_s)
+
+
+def _kernels(
+    emitter: Emitter,
+    program: ClassProgram,
+    priced: Priced,
+    label: str,
+    cost: Cost,
+    kind: TaskKind,
+    ready: dict[int, Ints],
+) -> None:
+    """Run kernels of one class after all that is ready."""
+    priced.costs += [Cost()] * (len(emitter.names) - len(priced.costs))
+    segment = emitter.name(label)
+    priced.costs.append(cost)
+    task = emitter.tasks(
+        1,
+        stream=program.stream,
+        kind=int(kind),
+        work_s=cost.total_s,
+        segment=segment,
+        stage=program.stage,
+    )
+    emitter.edges(ready[program.index], task)
+    ready[program.index] = np.asarray([task])
+
+
+def _compress(
+    emitter: Emitter,
+    programs: Sequence[ClassProgram],
+    data: DataParallel,
+    ready: dict[int, Ints],
+    pricers: Sequence[Pricer],
+    priced: Priced,
+) -> None:
+    """Compress all gradients of a rank before they leave."""
+    if data.compression is None:
+        return
+    for program, pricer in zip(programs, pricers, strict=True):
+        works = [
+            work
+            for domain, count in zip(data.domains, program.parameters, strict=True)
+            if count and domain.size > 1
+            for work in data.compression.compress(count, data.numerics)
+        ]
+        kernels = price(works, pricer.device, pricer.dtype)
+        if works:
+            cost = Cost(kernels.device_s, host_s=kernels.host_s)
+            label = f"compress stage {program.stage}"
+            _kernels(emitter, program, priced, label, cost, TaskKind.COMPUTE, ready)
 
 
 def _reduce(

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from distsim.prediction.memory_timeline import MemoryTimeline
 from distsim.prediction.predict import Memory
 from distsim.report.layout import BYTES, columns, fixed, heading, percent, scale_of
-from distsim.units import fmt_bytes
+from distsim.units import fmt_bytes, fmt_s
 
 _PARTS = ("weights", "gradients", "optimizer", "activations", "buffers", "peak")
 #: A table of more rows than this shows its ends and its fullest stage.
@@ -18,13 +19,20 @@ _MOST_ROWS = 12
 _KEPT = 4
 
 
-def memory_table(memory: Memory) -> RenderableType:
-    """Return a row for each stage; stages side by side that read the same share one."""
+def memory_table(memory: Memory, timelines: Sequence[MemoryTimeline] = ()) -> RenderableType:
+    """Return a row for each stage; stages side by side that read the same share one.
+
+    Parameters
+    ----------
+    timelines : sequence of MemoryTimeline
+        Of each stage, if there was a run.
+    """
     capacity = memory.capacity_bytes
     title = f"Memory of a device, of {fmt_bytes(capacity)} ({capacity / 2**30:.4g} GiB)"
     return Group(
         heading(title),
         columns(("stage", *_PARTS, "used"), _rows(memory)),
+        *_at_peak(memory, timelines),
         *_advice(memory),
     )
 
@@ -36,12 +44,31 @@ def _rows(memory: Memory) -> list[list[str | Text]]:
         values = [float(getattr(stage, f"{part}_bytes")) for part in _PARTS]
         sizes = [f"{fixed(v, memory.capacity_bytes, scale)} {unit}" for v in values]
         texts.append((*sizes, percent(values[-1] / memory.capacity_bytes)))
-    peaks = [stage.peak_bytes for stage in memory.stages]
-    fullest = peaks.index(max(peaks))
     runs = _runs(texts)
     if len(runs) > _MOST_ROWS:
-        return _shortened(runs, texts, fullest)
+        return _shortened(runs, texts, _fullest(memory))
     return [[_span(first, last), *texts[first]] for first, last in runs]
+
+
+def _fullest(memory: Memory) -> int:
+    peaks = [stage.peak_bytes for stage in memory.stages]
+    return peaks.index(max(peaks))
+
+
+def _at_peak(memory: Memory, timelines: Sequence[MemoryTimeline]) -> list[Text]:
+    """Say what the fullest stage holds at its peak, and what gaps may take beside it."""
+    if not timelines:
+        return []
+    seen = timelines[_fullest(memory)]
+    reserve = memory.stages[_fullest(memory)].reserve_bytes(memory.fragmentation)
+    return [
+        Text(f"Peak of stage {seen.stage} at {fmt_s(seen.peak_s)}: {seen.holds}."),
+        Text(
+            f"Reserve for gaps in the allocator, on top: {fmt_bytes(reserve)} "
+            f"({percent(memory.fragmentation, 0)}).",
+            style="dim",
+        ),
+    ]
 
 
 def _runs(texts: Sequence[tuple[str, ...]]) -> list[tuple[int, int]]:

@@ -167,7 +167,18 @@ def _links() -> dict[str, Any]:
 
 
 def _memory() -> dict[str, Any]:
-    stage = block("One pipeline stage.", {f"{part}_bytes": _BYTES for part in _MEMORY})
+    stage = block(
+        "One pipeline stage.",
+        {f"{part}_bytes": _BYTES for part in _MEMORY}
+        | {
+            "fragmentation_reserve_bytes": {
+                **_BYTES,
+                "description": "what the caching allocator may hold beyond the peak",
+            },
+            "peak_s": {**_SECONDS, "description": "when memory is fullest, first instant"},
+            "holds": {"type": "string", "description": "what is there for a while and then is"},
+        },
+    )
     return block(
         "Memory of a device of every pipeline stage.",
         {

@@ -24,6 +24,7 @@ from distsim.report.layout import (
 )
 from distsim.report.links import links_table
 from distsim.report.memory import memory_table
+from distsim.report.memory_timeline import MemoryThroughStep
 from distsim.units import fmt_bytes, fmt_flop_per_s, fmt_s
 
 #: What each part of the breakdown is called.
@@ -42,8 +43,18 @@ PARTS = {
 _BAR_WIDTH = 24
 
 
-def run_text(prediction: Prediction) -> RenderableType:
-    """Return all that `distsim run` prints."""
+def run_text(prediction: Prediction, *, through_step: bool = False) -> RenderableType:
+    """Return all that `distsim run` prints.
+
+    Parameters
+    ----------
+    through_step : bool
+        Also show memory as it rises and falls through the step.
+    """
+    seen = prediction.memory_timeline.by_stage()
+    through: list[RenderableType] = []
+    if through_step:
+        through = [Text(), MemoryThroughStep(seen)]
     return Group(
         heading(prediction.scenario),
         pairs(facts(prediction)),
@@ -53,7 +64,8 @@ def run_text(prediction: Prediction) -> RenderableType:
         heading("Where the time goes, mean over devices"),
         _Parts(prediction.breakdown, prediction.step_s),
         Text(),
-        memory_table(prediction.memory),
+        memory_table(prediction.memory, seen),
+        *through,
         Text(),
         links_table(prediction.links),
         Text(),

@@ -1,15 +1,19 @@
 """A timeline as Chrome trace events, which Perfetto and chrome://tracing open.
 
-Format: "Trace Event Format" (Google, 2016), JSON object form: complete events (``ph`` X) and
-metadata (``ph`` M). Instants and durations are in microseconds, ``pid`` is the rank, ``tid`` the
-stream.
+Format: "Trace Event Format" (Google, 2016), JSON object form: complete events (``ph`` X), counters
+(``ph`` C) and metadata (``ph`` M). Instants and durations are in microseconds, ``pid`` is the rank,
+``tid`` the stream.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 #: Events that are written at once.
 _CHUNK = 2048
@@ -74,6 +78,40 @@ def events(spans: Iterable[SpanLike]) -> Iterator[dict[str, Any]]:
         }
 
 
+class MemoryLike(Protocol):
+    """Memory of one rank; see `distsim.prediction.memory_timeline.MemoryTimeline`."""
+
+    @property
+    def rank(self) -> int:
+        """Rank that it is of."""
+
+    @property
+    def times_s(self) -> npt.NDArray[np.float64]:
+        """Instants, shape (n,)."""
+
+    @property
+    def parts(self) -> Mapping[str, npt.NDArray[np.float64]]:
+        """Bytes of each category from each instant on, shape (n,)."""
+
+
+def counters(timelines: Iterable[MemoryLike]) -> Iterator[dict[str, Any]]:
+    """Yield a counter event for each change of memory; categories that are never used are left out.
+
+    Viewers stack the categories of a counter, in bytes.
+    """
+    for timeline in timelines:
+        used = {name: part for name, part in timeline.parts.items() if part.any()}
+        columns = [np.rint(part).astype(np.int64).tolist() for part in used.values()]
+        for time_s, *values in zip(timeline.times_s.tolist(), *columns, strict=True):
+            yield {
+                "name": "memory",
+                "ph": "C",
+                "ts": _us(time_s),
+                "pid": timeline.rank,
+                "args": dict(zip(used, values, strict=True)),
+            }
+
+
 def _us(instant_s: float) -> float:
     """Return microseconds, to the nanosecond that trace viewers resolve."""
     return round(instant_s * 1e6, 3)
@@ -101,7 +139,9 @@ def _metadata(name: str, pid: int, tid: int, args: dict[str, Any]) -> dict[str, 
     return {"name": name, "ph": "M", "pid": pid, "tid": tid, "args": args}
 
 
-def chunks(spans: Iterable[SpanLike], about: Mapping[str, Any]) -> Iterator[str]:
+def chunks(
+    spans: Iterable[SpanLike], about: Mapping[str, Any], memory: Iterable[MemoryLike] = ()
+) -> Iterator[str]:
     """Yield the trace file in pieces, so that a long one never stands in memory as a whole.
 
     Parameters
@@ -110,13 +150,15 @@ def chunks(spans: Iterable[SpanLike], about: Mapping[str, Any]) -> Iterator[str]
         In any order.
     about : mapping
         What the trace shows; viewers list it as metadata.
+    memory : iterable of MemoryLike
+        Shown as a counter of its rank.
     """
     head = {"displayTimeUnit": "ms", "otherData": dict(about)}
     yield json.dumps(head, allow_nan=False)[:-1] + ', "traceEvents": [\n'
     encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
     pending: list[str] = []
     separator = ""
-    for event in events(spans):
+    for event in chain(events(spans), counters(memory)):
         pending.append(encode(event))
         if len(pending) == _CHUNK:
             yield separator + ",\n".join(pending)

@@ -117,6 +117,10 @@ class PrecisionBlock(Block):
     master_weights: bool | None = Field(
         default=None, description="Keep an fp32 copy of the weights; the stack's default."
     )
+    param_communication: Literal["bf16", "fp16", "fp32", "fp8"] | None = Field(
+        default=None,
+        description="Type of parameters on the wire (ZeRO); by default that of the products.",
+    )
     grad_communication: StoredType | None = Field(
         default=None, description="Type of gradients on the wire; the stack's default."
     )

@@ -12,7 +12,7 @@ from distsim.workload.op import Numerics
 from distsim.workload.optimizer import OptimizerSpec, check_products, optimizer_spec
 from distsim.workload.precision import fp8_recipe
 
-BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0}
+BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0}
 
 
 def resolve_numerics(scenario: Scenario, stack: Stack, device: Device) -> Numerics:
@@ -49,7 +49,7 @@ def resolve_numerics(scenario: Scenario, stack: Stack, device: Device) -> Numeri
         gradient_bytes=BYTES[gradients],
         master_bytes=4.0 if master else 0.0,
         reduce_bytes=BYTES[block.grad_communication or block.gradients or stack.reduction[compute]],
-        gather_bytes=BYTES[compute],
+        gather_bytes=BYTES[block.param_communication or compute],
         loss_scaling=compute == "fp16",
     )
     if in_fp8 is None:

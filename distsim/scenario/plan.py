@@ -188,10 +188,11 @@ def _overlap(scenario: Scenario, stack: Stack) -> dict[str, bool]:
     """Return what overlaps: as the plan says, else as the stack does.
 
     Sharded parameters are gathered ahead and their gradients leave as they come in every
-    framework that shards them.
+    framework that shards them, unless the stack says that it waits.
     """
     given = scenario.plan
-    forced = {"overlap_grad_reduce", "overlap_param_gather"} if given.zero_stage == 3 else set()
+    ahead = given.zero_stage == 3 and not stack.sharded.blocking
+    forced = {"overlap_grad_reduce", "overlap_param_gather"} if ahead else set()
     out = {}
     for field in fields(Overlap):
         name, value = field.name, getattr(given, field.name)

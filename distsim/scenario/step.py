@@ -195,6 +195,7 @@ def step_inputs(
         numerics,
         resolve_compression(scenario, numerics, chunks[0]),
         offloaded=offload.active,
+        handover=stack.sharded,
     )
     held = [_held(stage, data.domains) for stage in chunks]
     works = tuple(_update_works(plan, data, numerics, optimizer, stage, offload) for stage in held)
