@@ -116,7 +116,8 @@ def balanced_layers(
     """Cut layers into consecutive chunks so that the slowest chunk is as fast as can be.
 
     The linear partition problem: the least bound under which greedy filling needs no more than
-    `chunks`, found among the sums that occur (Pinar and Aykanat 2004, section 3).
+    `chunks`, found by bisection (Pinar and Aykanat 2004, section 3). Each chunk has a layer, if
+    there are enough, unless a first or last chunk with none is faster.
 
     Parameters
     ----------
@@ -142,14 +143,20 @@ def balanced_layers(
 def _fill(
     costs_s: Sequence[float], chunks: int, first_s: float, last_s: float, bound_s: float
 ) -> tuple[int, ...] | None:
-    """Return layers of each chunk under a bound, filled from the end, or None."""
-    counts, left = [0] * chunks, len(costs_s)
-    for chunk in reversed(range(chunks)):
-        room = bound_s - (last_s if chunk == chunks - 1 else 0.0)
-        room -= first_s if chunk == 0 else 0.0
-        # Leave a layer for each chunk before, if there are enough.
-        while left and costs_s[left - 1] <= room * (1 + 1e-12) and (left > chunk or chunk == 0):
-            room -= costs_s[left - 1]
-            left -= 1
-            counts[chunk] += 1
-    return tuple(counts) if left == 0 else None
+    """Return layers of each chunk under a bound, filled from the end, or None.
+
+    Each chunk leaves a layer for every one before; where that does not fit, for all but the first.
+    """
+    for empty in (0, 1, chunks):
+        counts, left = [0] * chunks, len(costs_s)
+        for chunk in reversed(range(chunks)):
+            room = bound_s * (1 + 1e-12) - (last_s if chunk == chunks - 1 else 0.0)
+            room -= first_s if chunk == 0 else 0.0
+            least = max(chunk - empty, 0)
+            while left > least and costs_s[left - 1] <= room:
+                room -= costs_s[left - 1]
+                left -= 1
+                counts[chunk] += 1
+        if left == 0:
+            return tuple(counts)
+    return None

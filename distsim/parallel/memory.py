@@ -21,6 +21,7 @@ from distsim.parallel.data import DataParallel, Domain, shards
 from distsim.parallel.offload import Offload
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
+from distsim.parallel.step import Unit
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
 from distsim.workload.op import Numerics
 
@@ -153,30 +154,24 @@ def kept_bytes(order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: In
 
 def activation_levels_bytes(
     order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints
-) -> tuple[Ints, Floats]:
-    """Return what activations take after each change, in the order of the changes.
+) -> Floats:
+    """Return what activations take after each change, in the order of the actions, shape (a,).
 
-    The order is that of the actions. Of a pair that runs together, what grows comes first: the
-    forward pass allocates while the backward pass still holds what it frees.
-
-    Returns
-    -------
-    tuple of array
-        Action of each change, and the bytes after it, both of shape (a,).
+    Of a pair that runs together, what grows comes first: the forward pass allocates while the
+    backward pass still holds what it frees.
     """
     changes = kept_bytes(order, chunks, variant_of)
-    turn = np.arange(len(changes))
     first = np.flatnonzero(order.paired)
     late = first[changes[first] < changes[first + 1]]
-    turn[late], turn[late + 1] = late + 1, late
-    return turn, np.cumsum(changes[turn])
+    changes[late], changes[late + 1] = changes[late + 1], changes[late]
+    return np.cumsum(changes)
 
 
 def activations_in_flight_bytes(
     order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints
 ) -> float:
     """Return the most activation bytes alive at once, with the parameters of `kept_bytes`."""
-    return float(activation_levels_bytes(order, chunks, variant_of)[1].max(initial=0.0))
+    return float(activation_levels_bytes(order, chunks, variant_of).max(initial=0.0))
 
 
 def stage_memory(
@@ -266,12 +261,25 @@ def _gathered_bytes(
     """
     if plan.zero_stage < 3 or (domain.shard == 1 and not offload.active):
         return 0.0
-    units = [domain.parameters(u) * data.gather_bytes for c in chunks for u in c.units]
+    units = [u for c in chunks for u in c.units]
     if plan.reshards_after_forward:
-        largest = max(units, default=0.0)
+        moved = max((_at_once(u, data, domain) for u in units), default=0.0)
+        largest = moved * data.gather_bytes
         return min((1 + data.prefetch) * largest, max(data.limit_bytes, largest))
     # With a pipeline, weights that are whole all step long count as weights.
-    return sum(units) if data.gather == "forward" else 0.0
+    whole = sum(domain.parameters(u) for u in units) * data.gather_bytes
+    return whole if data.gather == "forward" else 0.0
+
+
+def _at_once(unit: Unit, data: DataParallel, domain: Domain) -> float:
+    """Return what a collective holds of a unit, in parameters.
+
+    All of it or its largest weight, and as much again where a list of arrays is copied.
+    """
+    moved = domain.parameters(unit)
+    if data.handover.by_weight:
+        moved = max((m.elements for m in domain.matrices(unit)), default=0.0)
+    return 2.0 * moved if data.handover.lists else moved
 
 
 def _bucket_bytes(
@@ -280,7 +288,7 @@ def _bucket_bytes(
     """Return the most bytes of gradients that wait to be reduced and scattered."""
     if plan.zero_stage < 2 or (domain.shard == 1 and not offload.active):
         return 0.0
-    largest = max((domain.parameters(u) for c in chunks for u in c.units), default=0.0)
+    largest = max((_at_once(u, data, domain) for c in chunks for u in c.units), default=0.0)
     bucket = largest * data.reduce_bytes
     if not data.per_unit:
         bucket = max(data.bucket_bytes, bucket)

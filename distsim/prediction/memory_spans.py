@@ -158,10 +158,11 @@ class Pass:
         """Return instants, and the bytes of activations from each on."""
         inputs, at = self.program.inputs, self._at()
         chunks = [v.chunks[self.own.stage] for v in inputs.variants]
-        turn, levels = activation_levels_bytes(self.order, chunks, inputs.variants_of())
+        levels = activation_levels_bytes(self.order, chunks, inputs.variants_of())
         grows = np.diff(levels, prepend=0.0) > 0
+        # The two of a pair begin and end together, so either may stand for the other.
         begins, ends = self._began(self.own.begin[at]), self._ended(self.own.end[at])
-        return np.where(grows, begins[turn], ends[turn]), levels
+        return np.where(grows, begins, ends), levels
 
     def in_flight(self, time_s: float) -> tuple[Ints, Ints]:
         """Return what each chunk holds at an instant.

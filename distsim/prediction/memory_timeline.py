@@ -245,7 +245,13 @@ def _words(at: Pass, spans: dict[str, tuple[Spans, float]], time_s: float) -> di
         out["gathered"] = f"{_plural(units, 'unit')} of gathered parameters"
     buckets = sum(count for name, count in alive.items() if name.startswith("buckets"))
     if buckets:
-        out["buckets"] = f"{_plural(buckets, 'bucket')} of gradients"
+        full = any(
+            of.level(np.asarray([time_s]), np.inf)[0] > most
+            for name, (of, most) in spans.items()
+            if name.startswith("buckets")
+        )
+        line = " in line for their buffer" if full else ""
+        out["buckets"] = f"{_plural(buckets, 'bucket')} of gradients{line}"
     ends = [n.split(":")[1] for n, count in alive.items() if n.startswith("messages") and count]
     if ends:
         out["messages"] = f"messages ({', '.join(ends)})"

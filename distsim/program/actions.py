@@ -99,7 +99,7 @@ class Work:
         Optimizer steps that the order spans; their micro batches follow one another.
     data : DataParallel
     between : Cost
-        What runs at the end of every batch but the last (an update without a flush).
+        What runs after every batch but the last (an update without a flush).
     restart_s : float
         Time at the start of every action in which the device waits for the host.
     """
@@ -195,6 +195,8 @@ class ClassActions:
     lead : int64[groups]
         First action of each group of actions that run together (one, or a pair).
     pattern_of : int64[groups]
+    trailing : int64[patterns]
+        Entries after the end of the action, for which no send waits.
     """
 
     work: Work
@@ -202,6 +204,7 @@ class ClassActions:
     patterns: list[Pattern]
     labels: list[Ints]
     pattern_of: Ints
+    trailing: Ints
 
     def emit(self, emitter: Emitter, network: Network, index: int, rank: int) -> ClassProgram:
         """Add the tasks of one class of ranks."""
@@ -252,7 +255,8 @@ class ClassActions:
         begin, end = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
         group = np.searchsorted(self.lead, np.arange(len(order.kind)), side="right") - 1
         where = (ROW[order.kind], order.chunk, order.microbatch)
-        begin[where], end[where] = first + offset[group], first + offset[group + 1] - 1
+        begin[where] = first + offset[group]
+        end[where] = first + offset[group + 1] - 1 - self.trailing[self.pattern_of[group]]
         return begin, end
 
 
@@ -351,7 +355,8 @@ def lay_out(
         np.asarray([priced.label(e, pricer) for e in entries], dtype=np.int64)
         for entries in patterns
     ]
-    return ClassActions(work, lead, patterns, labels, pattern_of.reshape(-1))
+    trailing = np.asarray([sum(e.update for e in entries[-1:]) for entries in patterns])
+    return ClassActions(work, lead, patterns, labels, pattern_of.reshape(-1), trailing)
 
 
 def _pattern(
@@ -384,7 +389,7 @@ def _pattern(
     )
     entries[0].cost += Cost(restart_s=work.restart_s)
     if code & 8:
-        entries[-1].cost += work.between
+        entries.append(Entry(f"optimizer stage {work.stage}", work.between, update=True))
     return entries
 
 

@@ -34,6 +34,8 @@ class Entry:
         first entry is the last of the action before.
     host : bool
         The host launches the kernels of an action, beside the device.
+    update : bool
+        The optimizer's kernels between two batches.
     gathers, reduces : tuple of float
         The entry waits for so many parameters, or the gradients of so many are ready after it, for
         each domain; empty: none.
@@ -47,6 +49,7 @@ class Entry:
     gathers: tuple[float, ...] = ()
     reduces: tuple[float, ...] = ()
     host: bool = False
+    update: bool = False
 
     @property
     def stream(self) -> str:
@@ -57,9 +60,11 @@ class Entry:
 
     @property
     def kind(self) -> TaskKind:
-        """Compute, host, or a transfer by its part of the breakdown."""
+        """Compute, host, optimizer, or a transfer by its part of the breakdown."""
         if self.collective is not None:
             return TaskKind[PART_OF_AXIS[self.collective.axis].upper()]
+        if self.update:
+            return TaskKind.OPTIMIZER
         return TaskKind.HOST if self.host else TaskKind.COMPUTE
 
 

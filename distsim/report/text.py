@@ -129,6 +129,8 @@ class _Parts:
         scale, unit = scale_of(self.step_s, SECONDS)
         rows: list[list[str | Text]] = []
         for name, value_s in self.parts.to_dict().items():
+            if value_s == 0.0 and name != "compute_s":
+                continue
             share = value_s / self.step_s
             shown = bar(share, _BAR_WIDTH, ascii_only=options.ascii_only)
             time = f"{fixed(value_s, self.step_s, scale)} {unit}"

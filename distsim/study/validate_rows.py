@@ -54,7 +54,8 @@ class ValidationRow:
 
 def sources() -> dict[str, Path]:
     """Return the shipped files of measurements by name, sorted."""
-    return {p.stem: p for p in sorted(shipped_directory("validation").glob("*.csv"))}
+    found = {p.stem: p for p in shipped_directory("validation").glob("*.csv")}
+    return dict(sorted(found.items()))
 
 
 def rows(path: str | PathLike[str]) -> list[ValidationRow]:
