@@ -20,7 +20,14 @@ from distsim.workload.op import Fusion, Numerics
 from distsim.workload.shape import Shape
 
 #: Keys of a batch that say something only beside ``lengths``.
-_ABOUT_LENGTHS = {"batching", "pad_to", "pad_multiple", "bucket_edges", "packing", "draw_lengths"}
+_ABOUT_LENGTHS = (
+    "batching",
+    "pad_to",
+    "pad_multiple",
+    "bucket_edges",
+    "packing",
+    "draw_lengths",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +128,9 @@ def resolve_batches(
 
 def _check_alone(scenario: Scenario) -> None:
     batch = scenario.batch
-    said = sorted(batch.model_fields_set & _ABOUT_LENGTHS)
+    # Not `model_fields_set`: a scenario that was changed states all its defaults.
+    defaults = {n: type(batch).model_fields[n].default for n in _ABOUT_LENGTHS}
+    said = sorted(n for n, default in defaults.items() if getattr(batch, n) != default)
     if said:
         raise ValueProblem(
             "DS206",
