@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from distsim.parallel.division import Division
@@ -9,7 +10,9 @@ from distsim.parallel.plan import Plan
 from distsim.parallel.recompute import group_unit, parts, plain_unit
 from distsim.parallel.step import Collective, Step, Unit
 from distsim.parallel.tensor import TensorParallel
+from distsim.workload.linear import scale_updates
 from distsim.workload.op import Op
+from distsim.workload.precision import Fp8
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +24,15 @@ class Chunk:
     receives_forward, receives_backward : tuple of Step
         What a rank does with an activation or gradient that arrived from another stage, before
         the chunk runs.
+    ends_forward, ends_backward : tuple of Step
+        What comes after the chunk has run: new scales of fp8.
     """
 
     units: tuple[Unit, ...]
     receives_forward: tuple[Step, ...] = ()
     receives_backward: tuple[Step, ...] = ()
+    ends_forward: tuple[Step, ...] = ()
+    ends_backward: tuple[Step, ...] = ()
 
     @property
     def parameters(self) -> float:
@@ -60,6 +67,8 @@ class Operators:
     embedding, head : tuple of Op
     region_elements : float
         b s h: elements of the array that passes from layer to layer, of one rank's tokens.
+    fp8 : Fp8 or None
+        Recipe of linear layers in fp8.
     """
 
     layers: tuple[str, ...]
@@ -67,6 +76,7 @@ class Operators:
     embedding: tuple[Op, ...]
     head: tuple[Op, ...]
     region_elements: float
+    fp8: Fp8 | None = None
 
 
 def boundary_bytes(plan: Plan, tensor: TensorParallel, region_elements: float) -> float:
@@ -77,6 +87,23 @@ def boundary_bytes(plan: Plan, tensor: TensorParallel, region_elements: float) -
     """
     divided = plan.sequence_parallel or (plan.scatter_gather_p2p and plan.tp > 1)
     return region_elements * tensor.element_bytes / (plan.tp if divided else 1)
+
+
+def _scales(
+    recipe: Fp8 | None, division: Division, units: Sequence[Unit]
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """Return how a chunk makes new scales of delayed fp8, forward and backward.
+
+    Largest values of the inputs, weights (forward) and output gradients of linear layers are
+    reduced over the tensor-parallel group, 4 bytes each, all at once (Transformer Engine).
+    """
+    linear = [m for u in units for m in (*u.matrices, *u.expert_matrices) if not m.table]
+    layers = sum(m.number for m in linear)
+    out = []
+    for work, tensors in zip(scale_updates(recipe, layers), (2 * layers, layers), strict=False):
+        reduce = Collective("all_reduce", 4.0 * tensors) if division.tensor.size > 1 else None
+        out.append((Step("fp8_scales", (work,), reduce),) if layers else ())
+    return (out[0], out[1]) if out else ((), ())
 
 
 def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[list[Chunk]]:
@@ -112,7 +139,12 @@ def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[l
             is_first, is_last = k == 0, k == len(counts) - 1
             members = ([first] if is_first else []) + members + ([last] if is_last else [])
             chunks.append(
-                Chunk(tuple(members), () if is_first else gathers, () if is_last else gathers)
+                Chunk(
+                    tuple(members),
+                    () if is_first else gathers,
+                    () if is_last else gathers,
+                    *_scales(operators.fp8, division, members),
+                )
             )
         stages.append(chunks)
     return stages

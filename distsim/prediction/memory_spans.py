@@ -73,7 +73,9 @@ class Wires:
     send : int64[sends]
         Sends between stages.
     producer, consumer : int64[sends]
-        The task after which each is ready, and the one that needs it.
+        The task after which each is ready, and the one that needs it (-1: none).
+    sender, receiver : int64[sends]
+        Classes of ranks (-1: none).
     backward : bool[sends]
         It is a gradient, no activation.
     """
@@ -84,6 +86,8 @@ class Wires:
     send: Ints
     producer: Ints
     consumer: Ints
+    sender: Ints
+    receiver: Ints
     backward: Bools
 
 
@@ -105,10 +109,11 @@ def wires(program: Program) -> Wires:
         reduce.append(_partner(graph.n_tasks, source, target, on(f"reduce{ending}")[target]))
     ends = on("reduce")[target]
     pipeline = graph.kind == TaskKind.PIPELINE
-    owner = graph.stream_device[graph.stream]
+    owner = graph.stream_device[graph.stream].astype(np.int64)
     send = np.flatnonzero(pipeline)
     made = pipeline[target] & ~pipeline[source]
     needed = pipeline[source] & ~pipeline[target] & (owner[source] != owner[target])
+    consumer = _partner(graph.n_tasks, source, target, needed)[send]
     back = np.asarray([name.startswith("send backward") for name in names], dtype=bool)
     return Wires(
         tuple(gather),
@@ -116,7 +121,9 @@ def wires(program: Program) -> Wires:
         (source[ends], target[ends]),
         send,
         _partner(graph.n_tasks, target, source, made)[send],
-        _partner(graph.n_tasks, source, target, needed)[send],
+        consumer,
+        owner[send],
+        np.where(consumer >= 0, owner[consumer], -1),
         back[graph.stream[send]],
     )
 
@@ -246,10 +253,8 @@ class Pass:
         an activation is kept by the chunk from the beginning of its forward pass on, and a gradient
         is there until its backward pass has ended.
         """
-        net, graph = self.wires, self.program.graph
-        owner = graph.stream_device[graph.stream]
-        sends = owner[net.send] == self.own.index
-        needs = (owner[net.consumer] == self.own.index) & (net.consumer >= 0)
+        net = self.wires
+        sends, needs = net.sender == self.own.index, net.receiver == self.own.index
         out = {}
         for back, what in ((False, "forward"), (True, "backward")):
             mine, other = sends & (net.backward == back), needs & (net.backward == back)

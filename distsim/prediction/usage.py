@@ -63,10 +63,9 @@ def link_bytes(program: Program) -> Floats:
     network = program.network
     moved = {name: np.zeros(len(t.latency_s)) for name, t in network.fold.tables.items()}
     runs = [*_transfers(program), *_inside_segments(program)]
-    payload = network.payload_bytes()
     for kind, times in runs:
         if kind.family in moved:
-            moved[kind.family][kind.kind] += times * payload[kind]
+            moved[kind.family][kind.kind] += times * kind.payload_bytes
     out = np.zeros(network.topology.n_links)
     for name, traffic in network.routed.items():
         per_group = moved[name][network.fold.tables[name].type_of_group]

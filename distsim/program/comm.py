@@ -133,12 +133,17 @@ class Transfers:
 
 
 class TransferType(NamedTuple):
-    """A transfer type: a folded type of a family, its bytes on the wire, and its latency."""
+    """A transfer type: a folded type of a family, its bytes, and its latency.
+
+    Bytes on the wire stand for time that a protocol or a device costs, too: they are more than what
+    a pattern carries of an array (`payload_bytes`, in arrays).
+    """
 
     family: str
     kind: int
     wire_bytes: float
     latency_s: float
+    payload_bytes: float = 0.0
 
 
 @dataclass(slots=True)
@@ -186,13 +191,6 @@ class Network:
             self._best[key] = next(option for option in found if option[0].family == chosen)
         return self._best[key]
 
-    def payload_bytes(self) -> dict[TransferType, float]:
-        """Return what each type that was priced carries, by its pattern and size alone.
-
-        Its bytes on the wire are more, for they stand for time that a protocol or a device costs.
-        """
-        return {kind: kind.wire_bytes * p.bandwidth for kind, p in self._best.values()}
-
     def _options(
         self, axis: str, group: int, collective: str, size_bytes: float
     ) -> Iterator[tuple[TransferType, Priced]]:
@@ -205,8 +203,9 @@ class Network:
             kind = int(table.type_of_group[group])
             priced = table.priced(kind, collective, size_bytes, times, self.topology.library)
             priced = replace(priced, bandwidth=priced.bandwidth * share)
-            wire_bytes = size_bytes * times / priced.bandwidth
-            yield TransferType(name, kind, wire_bytes, priced.latency_s), priced
+            payload = size_bytes * times
+            found = TransferType(name, kind, payload / priced.bandwidth, priced.latency_s, payload)
+            yield found, priced
 
     def collective_s(self, axis: str, group: int, collective: str, size_bytes: float) -> float:
         """Return the time of a collective that shares links with its siblings only."""
@@ -284,7 +283,7 @@ class Network:
         """Return all registered types as arrays."""
         rows, sizes = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
         latency, weight, serial, devices, ptr = [], [], [], [], [0]
-        for name, kind, wire_bytes, latency_s in self.registry:
+        for name, kind, wire_bytes, latency_s, _ in self.registry:
             latency.append(latency_s)
             if not name:
                 weight.append(0.0)

@@ -68,6 +68,7 @@ def _all_steps(chunks: Iterable[Chunk], kinds: tuple[int, ...]) -> Iterator[Step
     seen: set[int] = set()
     for chunk in chunks:
         yield from (*chunk.receives_forward, *chunk.receives_backward)
+        yield from (*chunk.ends_forward, *chunk.ends_backward)
         for unit in chunk.units:
             if id(unit) not in seen:
                 seen.add(id(unit))

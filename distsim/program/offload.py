@@ -172,4 +172,3 @@ class Copies:
                     self.emitter.edges(after, up)
                     out.append(up)
         return np.concatenate(out)
-

@@ -58,6 +58,8 @@ def pieces(
         out = [Piece(tuple(s for u in units for s in u.steps(kind)))]
     if not out:
         return [Piece(tuple(received))]
+    ends = {FORWARD: chunk.ends_forward, BACKWARD: chunk.ends_backward, INPUT: chunk.ends_backward}
+    out[-1] = replace(out[-1], steps=(*out[-1].steps, *ends.get(kind, ())))
     first = out[0]
     return [
         Piece((*received, *first.steps), first.gathers, first.reduces),

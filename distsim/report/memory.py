@@ -62,7 +62,7 @@ def _at_peak(memory: Memory, timelines: Sequence[MemoryTimeline]) -> list[Text]:
     seen = timelines[_fullest(memory)]
     reserve = memory.stages[_fullest(memory)].reserve_bytes(memory.fragmentation)
     return [
-        Text(f"Peak of stage {seen.stage} at {fmt_s(seen.peak_s)}: {seen.holds}."),
+        Text(f"Peak of stage {seen.stage} from {fmt_s(seen.peak_s)}: {seen.holds}."),
         Text(
             f"Reserve for gaps in the allocator, on top: {fmt_bytes(reserve)} "
             f"({percent(memory.fragmentation, 0)}).",

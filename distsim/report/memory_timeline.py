@@ -48,7 +48,7 @@ class MemoryThroughStep:
         ]
         yield Group(
             heading(f"Memory through the step, from {fmt_bytes(least)} to {fmt_bytes(most)}"),
-            columns(("stage", "allocated", "peak", "at", "holds then"), rows, left=(0, 1, 4)),
+            columns(("stage", "allocated", "peak", "from", "holds then"), rows, left=(0, 1, 4)),
         )
 
 

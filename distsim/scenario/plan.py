@@ -16,7 +16,7 @@ from distsim.parallel.plan import Plan, resolve_mesh, resolve_microbatches
 from distsim.parallel.recompute import Recompute
 from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, RecomputeBlock, Scenario
-from distsim.schedule import REGISTRY, Schedule, chunks_of
+from distsim.schedule import REGISTRY, Schedule, actions, chunks_of
 from distsim.schedule.csv_actions import read as read_csv
 from distsim.workload.model import DENSE, ModelSpec
 
@@ -48,6 +48,7 @@ def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int)
     )
     micro = resolve_microbatches(batch.global_size, batch.micro_size, dp)
     schedule = _schedule(scenario)
+    actions(schedule, given.pp, micro, given.virtual_stages)  # refuses what it cannot order
     plan = Plan(
         devices=devices,
         tp=given.tp,

@@ -174,7 +174,8 @@ class Plan(Block):
     )
     bucket_size: Bytes | None = Field(
         default=None,
-        description="Gradients reduced at once, with unit (25 MB); one bucket by default.",
+        description="Gradients reduced at once, with unit (25 MB); by default 40 million elements, "
+        "or a million a replica if that is more.",
     )
     prefetch_layers: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=1, description="Layers whose parameters ZeRO-3 gathers ahead of their use."

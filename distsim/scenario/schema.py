@@ -110,9 +110,9 @@ class Scenario(Block):
     def beside(self, name: str) -> str:
         """Return a path that stands in the scenario, seen from the scenario's own directory.
 
-        A word without a separator or a YAML or JSON suffix is a name, no path, and stays.
+        A word without a separator or a YAML, JSON or CSV suffix is a name, no path, and stays.
         """
-        is_path = "/" in name or os.sep in name or name.endswith((".yaml", ".yml", ".json"))
+        is_path = "/" in name or os.sep in name or name.endswith((".yaml", ".yml", ".json", ".csv"))
         return os.path.join(self._positions.directory, name) if is_path else name
 
     def to_dict(self) -> dict[str, Any]:

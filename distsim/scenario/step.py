@@ -51,6 +51,7 @@ def operators_of(spec: ModelSpec, shape: Shape) -> Operators:
         transformer.embedding(spec, shape),
         transformer.head(spec, shape),
         float(shape.tokens * spec.hidden),
+        shape.numerics.fp8,
     )
 
 

@@ -69,7 +69,10 @@ def test_layer_parameters_sum_to_the_model():
 def _collectives(sequence: bool, recompute: str) -> list[str]:
     spec, shape = model("megatron-22b"), _shape(2)
     unit = layer_unit(
-        Division(TensorParallel(8, sequence, False, 2.0)), transformer.layer(spec, shape), recompute, 0.0
+        Division(TensorParallel(8, sequence, False, 2.0)),
+        transformer.layer(spec, shape),
+        recompute,
+        0.0,
     )
     found = [s.collective for s in (*unit.forward, *unit.backward) if s.collective]
     assert {c.size_bytes for c in found} == {2.0 * 2 * 2048 * spec.hidden}
@@ -93,7 +96,10 @@ def test_dividing_keeps_the_work(parts):
     tensor = Division(TensorParallel(parts, True, False, 2.0))
     spec = model("megatron-22b")
     whole = layer_unit(
-        Division(TensorParallel(1, False, False, 2.0)), transformer.layer(spec, _shape()), "none", 0.0
+        Division(TensorParallel(1, False, False, 2.0)),
+        transformer.layer(spec, _shape()),
+        "none",
+        0.0,
     )
     share = layer_unit(tensor, transformer.layer(spec, _shape()), "none", 0.0)
 
