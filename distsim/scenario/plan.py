@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from distsim.cost.stack import Overlap, Stack
-from distsim.errors import ValueProblem, nearest
+from distsim.errors import ValueProblem
 from distsim.files import read_text
 from distsim.parallel.checks import check_divisions
 from distsim.parallel.expert_check import check_experts
@@ -114,28 +114,10 @@ def _any_split(layers: int, chunks: int) -> tuple[int, ...]:
 
 
 def _schedule(scenario: Scenario) -> Schedule:
-    """Return the schedule by name, or as a CSV file says.
-
-    Raises
-    ------
-    ValueProblem
-        DS204 for a name that is none.
-    """
+    """Return the schedule by name, or as a CSV file says."""
     given = scenario.plan
     name = given.schedule or ("interleaved" if given.virtual_stages > 1 else "1f1b")
-    if name in REGISTRY:
-        return REGISTRY[name]
-    if name.endswith(".csv"):
-        return _from_csv(scenario.beside(name))
-    near = nearest(name, REGISTRY)
-    raise ValueProblem(
-        "DS204",
-        f"unknown schedule {name!r}",
-        path=("plan", "schedule"),
-        value=name,
-        rule=f"one of {', '.join(REGISTRY)}, or a path to a CSV of actions",
-        fix=f"did you mean {near!r}?" if near else "choose one of them",
-    )
+    return REGISTRY[name] if name in REGISTRY else _from_csv(scenario.beside(name))
 
 
 @lru_cache(maxsize=16)

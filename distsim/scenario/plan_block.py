@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Strict, Tag
+from pydantic import AfterValidator, Discriminator, Field, Strict, Tag
+from pydantic_core import PydanticCustomError
 
+from distsim.errors import ValueProblem, nearest, show
 from distsim.scenario.block import (
     BLOCK,
     NAME,
@@ -17,7 +19,25 @@ from distsim.scenario.block import (
     form,
 )
 from distsim.scenario.host_blocks import OffloadBlock
+from distsim.schedule import REGISTRY
 
+
+def _schedule(name: str) -> str:
+    if name in REGISTRY or name.endswith(".csv"):
+        return name
+    near = nearest(name, REGISTRY)
+    error = ValueProblem(
+        "DS204",
+        f"unknown schedule {show(name)}",
+        value=name,
+        rule=f"one of {', '.join(REGISTRY)}, or a path to a CSV of actions",
+        fix=f"did you mean {near}?" if near else "choose one of them",
+    )
+    # pydantic collects ValueErrors only; `problems` takes this one out again.
+    raise PydanticCustomError("distsim", "unknown schedule", {"error": error})
+
+
+ScheduleName = Annotated[Name, AfterValidator(_schedule)]
 RecomputeMode = Literal["none", "selective", "full"]
 
 
@@ -87,7 +107,7 @@ class Plan(Block):
         description="Hybrid sharding: groups of data-parallel ranks that hold all states, sharded "
         "inside each group.",
     )
-    schedule: Name | None = Field(
+    schedule: ScheduleName | None = Field(
         default=None,
         description="Pipeline schedule (distsim schedule list), or a path to a CSV of actions as "
         "PyTorch writes them; interleaved where virtual_stages > 1, otherwise 1f1b.",

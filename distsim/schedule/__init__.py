@@ -1,38 +1,34 @@
 """Pipeline schedules: integers in, the order of work of every stage out.
 
-A new schedule is one module with a `Schedule` and one line in `REGISTRY`.
+A new schedule is one module with a `SCHEDULE` and one line in `_MODULES`.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib import import_module
 
 from distsim.errors import PlanError
-from distsim.schedule import (
-    dualpipe,
-    gpipe,
-    interleaved,
-    naive,
-    one_f_one_b,
-    pipedream_2bw,
-    zero_bubble_h1,
-    zero_bubble_h2,
-    zero_bubble_v,
-)
 from distsim.schedule.actions import BACKWARD, FORWARD, INPUT, WEIGHT, Actions, peak_in_flight
 from distsim.schedule.schedule import Placement, Schedule
 
-REGISTRY: dict[str, Schedule] = {
-    "gpipe": gpipe.SCHEDULE,
-    "1f1b": one_f_one_b.SCHEDULE,
-    "interleaved": interleaved.SCHEDULE,
-    "zb-h1": zero_bubble_h1.SCHEDULE,
-    "zb-h2": zero_bubble_h2.SCHEDULE,
-    "zb-v": zero_bubble_v.SCHEDULE,
-    "dualpipe": dualpipe.SCHEDULE,
-    "pipedream-2bw": pipedream_2bw.SCHEDULE,
-    "naive": naive.SCHEDULE,
-}
+#: Modules of this package that have a `SCHEDULE`.
+_MODULES = (
+    "gpipe",
+    "one_f_one_b",
+    "interleaved",
+    "zero_bubble_h1",
+    "zero_bubble_h2",
+    "zero_bubble_v",
+    "dualpipe",
+    "pipedream_2bw",
+    "naive",
+)
+_SCHEDULES: tuple[Schedule, ...] = tuple(
+    import_module(f"{__name__}.{module}").SCHEDULE for module in _MODULES
+)
+#: Schedules by name.
+REGISTRY = {schedule.name: schedule for schedule in _SCHEDULES}
 
 
 @lru_cache(maxsize=64)

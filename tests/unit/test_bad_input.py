@@ -78,7 +78,7 @@ VALUES = [
     ("plan: {schedule: 1f2b}", "DS204", 6, "1f2b", "gpipe, 1f1b, interleaved"),
     ("precision: bf17", "DS204", 6, "bf17", "bf16, fp16, fp32, tf32"),
     ("precision: {compute: int8}", "DS204", 6, "int8", "bf16"),
-    ("optimizer: sgd", "DS204", 6, "sgd", "adam, adamw"),
+    ("optimizer: sdg", "DS204", 6, "sdg", "adam, adamw, sgd"),
     ("evaluator: events", "DS204", 6, "events", "auto, graph, event"),
     ("evaluator: 3", "DS204", 6, "3", "auto, graph, event"),
     ("plan: {bucket_size: 25}", "DS210", 6, "25", "unit"),
