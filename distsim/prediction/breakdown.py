@@ -17,6 +17,7 @@ import numpy.typing as npt
 from distsim.engine.result import Run
 from distsim.program.build import Program
 from distsim.program.opgraph import TaskKind
+from distsim.units import REL_TOL
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,17 +116,37 @@ def _waits(
     source, at = source[keep], place[target[keep]]
     gap_to = run.start_s[tasks]
     gap = np.maximum(gap_to - gap_from, 0.0)
+    began_s = run.start_s[_first_in_line(program, run)]
     overlap = np.minimum(run.end_s[source], gap_to[at]) - np.maximum(
-        run.start_s[source], gap_from[at]
+        began_s[source], gap_from[at]
     )
     overlap = np.maximum(overlap, 0.0)
     out: dict[TaskKind, Floats] = {}
     for kind in _WAITS:
-        weights = overlap * (graph.kind[source] == kind)
-        out[kind] = np.bincount(at, weights=weights, minlength=len(tasks)).astype(np.float64)
+        # Several transfers of a kind at the same time are one wait.
+        out[kind] = np.zeros(len(tasks))
+        here = graph.kind[source] == kind
+        np.maximum.at(out[kind], at[here], overlap[here])
     total = sum(out.values(), start=np.zeros(len(tasks)))
     scale = np.minimum(1.0, np.divide(gap, total, out=np.ones_like(gap), where=total > 0))
     return {kind: value * scale for kind, value in out.items()}
+
+
+def _first_in_line(program: Program, run: Run) -> npt.NDArray[np.int64]:
+    """Return for each task the first of those of its kind that came right before it.
+
+    Who waits for a transfer that waited for others of its kind has waited for them as well.
+    """
+    graph = program.graph
+    target = np.repeat(np.arange(graph.n_tasks), np.diff(graph.dep_ptr))
+    source = graph.dep.astype(np.int64)
+    at_once = run.end_s[source] >= run.start_s[target] - REL_TOL * run.makespan
+    queued = at_once & (graph.kind[source] == graph.kind[target]) & (graph.transfer[target] >= 0)
+    first = np.arange(graph.n_tasks)
+    first[target[queued]] = source[queued]
+    while not np.array_equal(first[first], first):
+        first = first[first]
+    return first
 
 
 def _after_update(program: Program, run: Run) -> Floats:

@@ -167,9 +167,11 @@ def _ends(entries: Pattern, begin: int) -> tuple[int, ...]:
 def beside(label: str, one: Pattern, other: Pattern, contention_factor: float) -> Pattern:
     """Run two patterns together, so that each communicates behind the kernels of the other.
 
-    Two single segments become one; otherwise their tasks take turns on each stream.
+    Two single segments become one, unless both wait for parameters or both have gradients that
+    leave; otherwise their tasks take turns on each stream.
     """
-    if len(one) == len(other) == 1:
+    both = (one[0].gathers and other[0].gathers) or (one[-1].reduces and other[-1].reduces)
+    if len(one) == len(other) == 1 and not both:
         cost = one[0].cost.beside(other[0].cost, contention_factor)
         return [
             Entry(

@@ -16,6 +16,7 @@ from tests.strategies import (
     HIDDEN,
     LAYERS,
     MIXTURE,
+    TOKENS,
     VOCAB,
     case_of,
     moved,
@@ -85,6 +86,28 @@ def test_a_schedule_without_a_flush_reduces_with_every_batch():
         plan = {"pp": 2, "schedule": "pipedream-2bw", "overlap_grad_reduce": overlap}
         p, sole = (step(plan, 2 * dp, global_size=dp * 4) for dp in (N, 1))
         assert sent(p) - sent(sole) == pytest.approx(2 * AROUND * WHOLE / 2, rel=1e-9), overlap
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_a_shared_embedding_is_summed_with_every_batch(m):
+    """First and last stage all-reduce its gradient: 2 (2 - 1) / 2 of V h each, flush or not."""
+    tied = {"family": "gpt", "layers": 4, "hidden": 256, "heads": 8, "vocab": 1024}
+    model = tied | {"max_positions": 512}
+    for schedule in ("1f1b", "pipedream-2bw"):
+        p = step({"pp": 2, "schedule": schedule}, 2, model=model, global_size=m)
+        messages = m * 2 * TOKENS * HIDDEN * 2 / 2
+        assert sent(p) == pytest.approx(messages + VOCAB * HIDDEN * 2, rel=1e-9), schedule
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_two_copies_of_a_model_sum_up_what_a_rank_has(stage):
+    """DualPipe: both copies reduce over dp, then a pair of stages over 2: whole, or its shares."""
+    plan = {"pp": 2, "schedule": "dualpipe", "zero_stage": stage}
+    p = step(plan, 2 * N, global_size=4 * N)
+    messages = 4 * 2 * TOKENS * HIDDEN * 2 / 2
+    # Each stage holds one half of each copy: all parameters.
+    copies = WHOLE / (N if stage else 1)
+    assert sent(p) == pytest.approx(messages + 2 * AROUND * WHOLE + copies, rel=1e-9)
 
 
 def test_whole_gradients_are_kept_until_they_leave():

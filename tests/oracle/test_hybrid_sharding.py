@@ -10,6 +10,7 @@ import pytest
 
 from distsim.prediction.predict import Prediction
 from distsim.program.opgraph import TaskKind
+from distsim.program.pattern import Entry, beside
 from tests.strategies import (
     DENSE,
     HIDDEN,
@@ -154,6 +155,15 @@ def test_a_limit_of_one_unit_gathers_one_at_a_time():
     run_ = p.timeline.run
     tasks = transfers(p, "gather parameters")
     assert p.breakdown.data_s >= (run_.end_s - run_.start_s)[tasks].sum() * (1 - 1e-9)
+
+
+def test_two_passes_at_once_wait_for_the_parameters_of_both():
+    """Each a single segment: joined, one of the two would run on parameters that are not there."""
+    one, other = ([Entry(name, gathers=(count,))] for name, count in (("F", 1.0), ("B", 2.0)))
+    together = beside("F with B", one, other, 0.0)
+    assert sum(sum(entry.gathers) for entry in together) == 3.0
+    single = beside("F with B", one, [Entry("B", reduces=(2.0,))], 0.0)
+    assert [(e.gathers, e.reduces) for e in single] == [((1.0,), (2.0,))]
 
 
 # Memory.

@@ -13,7 +13,7 @@ from distsim.scenario.load import load
 from distsim.scenario.schema import Scenario
 from distsim.study.validate_rows import ValidationRow, rows, sources
 from distsim.workload import transformer
-from distsim.workload.catalogue import model, model_names
+from distsim.workload.catalogue import model, model_from_block, model_names
 from distsim.workload.model import ModelSpec
 from distsim.workload.op import Fusion, Numerics, Op
 
@@ -132,7 +132,7 @@ def _check_scenario(scenario: Scenario) -> None:
     assert cluster.topology in topology_names()
     dp, rest = divmod(cluster.devices, plan.tp * plan.pp * plan.cp)
     assert rest == 0 and batch.global_size % (dp * batch.micro_size) == 0
-    spec = model(str(scenario.model))
+    spec = model_from_block(scenario.model) if inline else model(str(scenario.model))
     assert sum(plan.layers_per_stage or [spec.layers]) == spec.layers
 
 

@@ -87,7 +87,7 @@ def hashed(devices: int) -> dict[str, Any]:
     [
         ("all_reduce", "ring", "dgx-h100-superpod", 64),
         ("all_reduce", "tree", "dgx-h100-superpod", 32),
-        ("all_reduce", "ring", hashed(128), 128),
+        ("all_reduce", "ring", hashed(48), 48),
         ("all_reduce", "halving_doubling", hashed(128), 128),
         ("all_to_all", "pairwise", hashed(64), 64),
         ("all_to_all", "direct", hashed(32), 32),

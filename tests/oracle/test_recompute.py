@@ -63,6 +63,20 @@ def test_groups_keep_fewer_inputs_and_bring_back_more(every):
     assert working(full) == pytest.approx(min(every, LAYERS) * layer_bytes(), rel=1e-12)
 
 
+@pytest.mark.parametrize("every", [2, 3, 5])
+def test_the_last_layer_of_a_group_runs_all_of_it_again(every):
+    """Its backward pass comes first, and needs what the whole group computed."""
+    chunk = run({"mode": "full", "every": every}).timeline.program.inputs.chunks[0][0]
+    layers = [u for u in chunk.units if u.name == "layer"]
+    again = [
+        sum(w.flop for s in u.backward for w in s.works) - (2 * PRODUCTS + 2.5 * ATTENTION)
+        for u in layers
+    ]
+    groups = [range(i, min(i + every, LAYERS)) for i in range(0, LAYERS, every)]
+    wanted = [len(g) * (i == g[-1]) for g in groups for i in g]
+    assert [a / (PRODUCTS + ATTENTION) for a in again] == pytest.approx(wanted, abs=1e-9)
+
+
 def test_the_best_group_is_the_square_root():
     """Chen 2016, section 3.1: inputs of n / k and k layers are least at k = sqrt(n) for equal."""
     peaks = {

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from distsim.prediction.case import Case
 from distsim.prediction.predict import Prediction
+from distsim.program.opgraph import TaskKind
 from distsim.schedule import REGISTRY, chunks_of
 from distsim.schedule.csv_actions import write
 from distsim.schedule.timing import unit_times
-from tests.strategies import DENSE, INSTANT, case_of, on, run, star
+from tests.strategies import DENSE, INSTANT, case_of, on, run, star, transfers
 
 MODEL = DENSE | {"layers": 16, "hidden": 1024, "ffn": 4096, "vocab": 128}
 #: Nothing to say about a step: sends beside compute, all gradients at the end.
@@ -245,6 +247,26 @@ def test_sends_that_block_lengthen_every_pass(p, m):
     assert beside.step_s == pytest.approx(wanted, rel=1e-9)
     f, b, *_ = took(blocking, 1)  # with the restart of the host after each exchange
     assert blocking.step_s == pytest.approx((m + p - 2) * (f + b + 2 * c) + f + b, rel=1e-9)
+
+
+@pytest.mark.parametrize("host_launch_s", [0.0, 1e-4])
+@pytest.mark.parametrize(
+    "more", [{}, {"sequence_parallel": True}, {"sequence_parallel": True, "async_tensor": True}]
+)
+def test_no_pass_begins_before_its_message_has_arrived(more, host_launch_s):
+    """Kernels and collectives of a pass each are tasks here, and the host may be the later one."""
+    plan = {"pp": 2, "tp": 2, "schedule": "1f1b", "overlap_p2p": True, **more}
+    case = case_of(plan, 4, global_size=4, topology=star("1 GB/s"))
+    p = run(on(case, host_launch_s=host_launch_s))
+    program, timed = p.timeline.program, p.timeline.run
+    busy = (program.graph.kind == TaskKind.COMPUTE) | (program.graph.kind == TaskKind.TENSOR)
+    assert (program.graph.kind == TaskKind.TENSOR).sum() > 50
+    for row, name, stage in ((0, "send forward", 1), (1, "send backward", 0)):
+        arrived = timed.end_s[transfers(p, name)]
+        to = next(c for c in program.classes if c.stage == stage)
+        for at, first, last in zip(arrived, to.begin[row, 0], to.end[row, 0], strict=True):
+            inside = np.arange(first, last + 1)
+            assert timed.start_s[inside[busy[inside]]].min() >= at * (1 - 1e-12)
 
 
 # Schedules from a file.

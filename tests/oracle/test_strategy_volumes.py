@@ -17,6 +17,7 @@ from tests.strategies import (
     TOKENS,
     VOCAB,
     case_of,
+    flop,
     on,
     parameters,
     run,
@@ -91,6 +92,20 @@ def test_a_backward_pass_in_two_parts_moves_the_same_bytes(plan, model):
     assert parts.step_s != whole.step_s
 
 
+@pytest.mark.parametrize(
+    ("schedule", "virtual", "crossings"), [("1f1b", 1, 1), ("interleaved", 2, 3), ("zb-v", 2, 2)]
+)
+@pytest.mark.parametrize("scattered", [True, False])
+def test_a_message_is_gathered_where_it_was_sent_in_parts(schedule, virtual, crossings, scattered):
+    """Narayanan 2021, section 4.1; the two chunks at the bottom of a V pass nothing on."""
+    plan = {"tp": 2, "pp": 2, "schedule": schedule, "virtual_stages": virtual}
+    p = step(plan | {"scatter_gather_p2p": scattered}, 4, global_size=4)
+    tensor = ((4 * LAYERS + 2) * ARRAY + 3 * NUMBER) * 2 * _around(2) / 2
+    each = ARRAY / 2 + ARRAY * _around(2) if scattered else ARRAY
+    messages = crossings * 2 * each / 2
+    assert sent(p) == pytest.approx(4 * (tensor + messages), rel=1e-9)
+
+
 @pytest.mark.parametrize("tp", [2, 4, 8])
 @pytest.mark.parametrize("bandwidth", ["50 GB/s", "200 GB/s", "450 GB/s"])
 @pytest.mark.parametrize("contention", [0.0, 0.2])
@@ -110,6 +125,7 @@ def test_asynchronous_tensor_parallelism_is_between_its_bounds(tp, bandwidth, co
     least = max(plain.breakdown.compute_s, plain.breakdown.tensor_s)
     assert cut.step_s - cut.breakdown.optimizer_s >= least
     assert sent(cut) == pytest.approx(sent(plain), rel=1e-9)
+    assert flop(cut) == pytest.approx(flop(plain), rel=1e-9)
 
 
 @pytest.mark.parametrize("sequence", [False, True])

@@ -202,4 +202,4 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileError) as caught:
         rows(tmp_path / "none.csv")
     assert caught.value.code == "DS101"
-    assert sorted(sources()) == ["korthikanti-2022", "narayanan-2021"]
+    assert sorted(sources()) == ["korthikanti-2022", "narayanan-2021", "narayanan-2021-table2"]
