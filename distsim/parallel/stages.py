@@ -130,19 +130,23 @@ def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[l
 
     counts = plan.chunk_layers()
     begins = [sum(counts[:k]) for k in range(len(counts))]
+    at = {number: stage for stage, held in enumerate(plan.placement) for number in held}
     stages = []
-    for held in plan.placement:
+    for stage, held in enumerate(plan.placement):
         chunks = []
         for number in held:
             k = number % len(counts)
             members = units(begins[k], counts[k])
             is_first, is_last = k == 0, k == len(counts) - 1
             members = ([first] if is_first else []) + members + ([last] if is_last else [])
+            # What comes from a chunk on the same stage was not sent, so it is there in whole.
+            sent = not is_first and at[number - 1] != stage
+            returned = not is_last and at[number + 1] != stage
             chunks.append(
                 Chunk(
                     tuple(members),
-                    () if is_first else gathers,
-                    () if is_last else gathers,
+                    gathers if sent else (),
+                    gathers if returned else (),
                     *_scales(operators.fp8, division, members),
                 )
             )

@@ -117,9 +117,7 @@ def _waits(
     gap_to = run.start_s[tasks]
     gap = np.maximum(gap_to - gap_from, 0.0)
     began_s = run.start_s[_first_in_line(program, run)]
-    overlap = np.minimum(run.end_s[source], gap_to[at]) - np.maximum(
-        began_s[source], gap_from[at]
-    )
+    overlap = np.minimum(run.end_s[source], gap_to[at]) - np.maximum(began_s[source], gap_from[at])
     overlap = np.maximum(overlap, 0.0)
     out: dict[TaskKind, Floats] = {}
     for kind in _WAITS:

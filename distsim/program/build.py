@@ -126,7 +126,8 @@ def emit(inputs: Inputs, network: Network) -> Callable[[Transfers], Program]:
         pipeline_sends(emitter, network, programs, plan, sizes)
     copies = Copies(emitter, inputs.offloading) if inputs.offloading else None
     ready = reductions_and_gathers(emitter, network, programs, data, copies)
-    finish(emitter, network, programs, inputs.update, data, ready, pricers, priced, copies)
+    update = inputs.update
+    finish(emitter, network, programs, update, data, ready, pricers, priced, copies, inputs.batches)
     factors = np.asarray([p.device.contention_factor for p in pricers])
     costs = priced.costs + [Cost()] * (len(emitter.names) - len(priced.costs))
     names = tuple(name for _, name in emitter.streams)

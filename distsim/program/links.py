@@ -63,22 +63,21 @@ def reductions_and_gathers(
     Returns
     -------
     dict
-        Class -> tasks after which its gradients are reduced: all reductions, so that a wait for a
-        late one is known to be for those before it, too.
+        Class -> tasks after which its gradients are reduced.
     """
     ready = {p.index: np.asarray([p.last]) for p in programs}
     for number in range(len(data.domains)):
         if any(len(p.gathers[number].task) for p in programs):
             _arrivals(emitter, network, programs, data, number, copies)
         if any(len(p.reduces[number].task) for p in programs):
-            done, moved = _reductions(emitter, network, programs, data, number)
+            done = _reductions(emitter, network, programs, data, number)
             for program in programs:
-                tasks = moved[program.index]
-                if copies is not None and len(done[program.index]):
-                    amount = program.reduces[number].amount
-                    last = copies.leave(program, number, done[program.index], amount)
-                    tasks = np.append(tasks, last)
-                ready[program.index] = np.append(ready[program.index], tasks)
+                last = done[program.index][-1:]
+                if copies is not None and len(last):
+                    hook = program.reduces[number]
+                    after = done[program.index]
+                    last = copies.leave(program, number, after, hook.amount, hook.task)
+                ready[program.index] = np.append(ready[program.index], last)
     return ready
 
 
@@ -193,17 +192,16 @@ def _reductions(
     programs: Sequence[ClassProgram],
     data: DataParallel,
     number: int,
-) -> tuple[dict[int, Ints], dict[int, Ints]]:
+) -> dict[int, Ints]:
     """Reduce gradients of a domain as they come, phase by phase.
 
     Returns
     -------
-    tuple of dict
-        Class -> task after which each of its hooks is reduced, and all tasks that reduce them.
+    dict
+        Class -> task after which each of its hooks is reduced.
     """
     domain = data.domains[number]
     done = {p.index: p.reduces[number].task for p in programs}
-    moved = {p.index: np.zeros(0, dtype=np.int64) for p in programs}
     turns = len(phases(data, domain, 1.0))
     for turn in range(turns):
         axis, collective, _ = phases(data, domain, 1.0)[turn]
@@ -229,10 +227,9 @@ def _reductions(
             for member in members:
                 emitter.edges(done[member.index], tasks)
                 done[member.index] = tasks
-                moved[member.index] = np.append(moved[member.index], tasks)
                 if turn == turns - 1:
                     _block(emitter, member, number, tasks, data)
-    return done, moved
+    return done
 
 
 def _block(

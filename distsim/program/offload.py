@@ -76,17 +76,34 @@ class Offloading:
 
 @dataclass(slots=True)
 class Copies:
-    """Tasks that copy, chained on their links class by class."""
+    """Tasks that copy, one after another on their links, class by class.
+
+    Copies of one direction run in the order of the tasks of the compute stream that they serve or
+    follow, whichever parameters they are of.
+    """
 
     emitter: Emitter
     offloading: Offloading
-    _last: dict[tuple[int, str], int] = field(default_factory=dict)
+    _queue: dict[tuple[int, str], list[tuple[Ints, Ints]]] = field(default_factory=dict)
     _stream: dict[tuple[int, str], int] = field(default_factory=dict)
 
     def tasks(
-        self, program: ClassProgram, transfer: Transfer, domain: int, amount: Floats, label: str
+        self,
+        program: ClassProgram,
+        transfer: Transfer,
+        domain: int,
+        amount: Floats,
+        label: str,
+        due: Ints,
     ) -> Ints:
-        """Add a copy for each amount of parameters, after those before it on its link."""
+        """Add a copy for each amount of parameters.
+
+        Parameters
+        ----------
+        due : int64[n]
+            Order on the link: twice the task of the compute stream that a copy is for, and one
+            more if that task made what is copied.
+        """
         key = (program.index, transfer.direction)
         if key not in self._stream:
             self._stream[key] = self.emitter.stream(program.index, LINKS[transfer.direction])
@@ -99,31 +116,42 @@ class Copies:
             stage=program.stage,
         )
         tasks = first + np.arange(len(amount))
-        self.emitter.chain(tasks)
-        if key in self._last and len(tasks):
-            self.emitter.edges(self._last[key], tasks[:1])
-        if len(tasks):
-            self._last[key] = int(tasks[-1])
+        self._queue.setdefault(key, []).append((due, tasks))
         return tasks
 
-    def leave(self, program: ClassProgram, domain: int, after: Ints, amount: Floats) -> Ints:
+    def finish(self) -> None:
+        """Run the copies of each link one after another."""
+        for queue in self._queue.values():
+            due, tasks = (np.concatenate(part) for part in zip(*queue, strict=True))
+            self.emitter.chain(tasks[np.argsort(due, kind="stable")])
+
+    def leave(
+        self, program: ClassProgram, domain: int, after: Ints, amount: Floats, made: Ints
+    ) -> Ints:
         """Bring gradients to the host as they come, and return the last task.
 
         From the second micro batch on, what the host has comes up first, to be added to.
+
+        Parameters
+        ----------
+        after : int64[n]
+            What each copy waits for.
+        made : int64[n]
+            The task that made the gradients.
         """
-        stage, out = program.stage, after
+        stage, out, due = program.stage, after, 2 * made + 1
         held = float(self.offloading.held[stage][domain].parameters)
         passes = max(1, round(float(amount.sum()) / held)) if held else 1
         again = np.arange(len(amount)) >= len(amount) // passes
         for t in self.offloading.moved(stage, domain, "accumulate"):
-            back = self.tasks(program, t, domain, amount[again], "copy gradients")
+            back = self.tasks(program, t, domain, amount[again], "copy gradients", due[again])
             self.emitter.edges(out[again], back)
             out = out.copy()
             out[again] = back
         for t in self.offloading.moved(stage, domain, "reduce"):
             # Drives get the sum of all micro batches, once.
             late = slice(len(amount) - len(amount) // passes * min(t.times, passes), None)
-            tasks = self.tasks(program, t, domain, amount[late], "copy gradients")
+            tasks = self.tasks(program, t, domain, amount[late], "copy gradients", due[late])
             self.emitter.edges(out[late], tasks)
             out = tasks
         return out[-1:]
@@ -139,7 +167,7 @@ class Copies:
         moved = self.offloading.moved(program.stage, domain, "gather")
         before: Ints | None = None
         for t in sorted(moved, key=lambda t: t.direction != "read"):
-            tasks = self.tasks(program, t, domain, hook.amount, "copy parameters")
+            tasks = self.tasks(program, t, domain, hook.amount, "copy parameters", 2 * hook.task)
             if before is not None:
                 self.emitter.edges(before, tasks)
             else:
@@ -168,7 +196,8 @@ class Copies:
             for t in self.offloading.moved(program.stage, domain, "update"):
                 if t.direction == "to_device" and held.parameters:
                     amount = np.asarray([held.parameters])
-                    up = self.tasks(program, t, domain, amount, "copy parameters")
+                    end = np.asarray([2 * program.last + 2])
+                    up = self.tasks(program, t, domain, amount, "copy parameters", end)
                     self.emitter.edges(after, up)
                     out.append(up)
         return np.concatenate(out)

@@ -71,6 +71,7 @@ def finish(
     pricers: Sequence[Pricer],
     priced: Priced,
     copies: Copies | None = None,
+    batches: int = 1,
 ) -> None:
     """Add everything after the last backward.
 
@@ -80,6 +81,8 @@ def finish(
         Of each class of ranks.
     copies : Copies or None
         Between devices and hosts, where states are offloaded.
+    batches : int
+        Optimizer steps that the run spans.
     """
     if data.reduce == "end":
         _compress(emitter, programs, data, ready, pricers, priced)
@@ -88,11 +91,11 @@ def finish(
         for program in programs:
             for number, held in enumerate(program.parameters):
                 if held:
-                    last = ready[program.index][-1:]
-                    gone = copies.leave(program, number, last, np.asarray([held]))
+                    last, end = ready[program.index][-1:], np.asarray([program.last])
+                    gone = copies.leave(program, number, last, np.asarray([held]), end)
                     ready[program.index] = np.append(ready[program.index], gone)
     if update.shared:
-        _shared(emitter, network, programs, update.shared, ready)
+        _shared(emitter, network, programs, update.shared, ready, batches)
     if update.synchronized and (len(programs) > 1 or network.fold.count.sum() > 1):
         task = emitter.tasks(
             1,
@@ -111,6 +114,8 @@ def finish(
         cost = update_cost(update, program.stage, pricer)
         label = f"optimizer stage {program.stage}"
         _kernels(emitter, program, priced, label, cost, TaskKind.OPTIMIZER, ready)
+    if copies is not None:
+        copies.finish()
     if data.gather == "end":
         _gather(emitter, network, programs, data, ready)
 
@@ -245,8 +250,12 @@ def _shared(
     programs: Sequence[ClassProgram],
     shared: Sequence[Shared],
     ready: dict[int, Ints],
+    batches: int,
 ) -> None:
-    """Sum the gradients of weights that two stages hold."""
+    """Sum the gradients of weights that two stages hold, once a batch.
+
+    Where batches overlap nothing says when, so they all come at the end, exposed.
+    """
     name, table = network.table("tied")
     ranks = network.families[name].ranks
     stage_of = {p.index: p.stage for p in programs}
@@ -256,14 +265,16 @@ def _shared(
         stages = sorted(stage_of[int(c)] for c in members)
         of = by_stages[stages[0], stages[1]]
         classes = np.unique(members)
-        task = emitter.tasks(
-            1,
+        first = emitter.tasks(
+            batches,
             stream=emitter.stream(int(classes[0]), "shared weights"),
             kind=int(TaskKind.DATA),
             transfer=network.transfer("tied", int(group), "all_reduce", of.size_bytes),
             segment=emitter.name(of.label),
         )
+        tasks = first + np.arange(batches)
+        emitter.chain(tasks)
         for c in classes:
-            emitter.edges(ready[int(c)], task)
+            emitter.edges(ready[int(c)], first)
         for c in classes:
-            ready[int(c)] = np.append(ready[int(c)], task)
+            ready[int(c)] = np.append(ready[int(c)], tasks)

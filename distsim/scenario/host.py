@@ -118,6 +118,8 @@ def resolve_rest(
     tokens : float
         Useful tokens of a step, over all devices.
     """
+    if scenario.cluster.host:
+        resolve_host(scenario, machine)  # refuses a host that does not exist, also if none is used
     nodes = len(np.unique(machine.topology.node_of[machine.device_of]))
     given = scenario.evaluation
     return Rest(

@@ -89,6 +89,8 @@ _EXPECTED = {
 _LIMITS = {
     "greater_than_equal": (">=", "ge"),
     "less_than_equal": ("<=", "le"),
+    "greater_than": (">", "gt"),
+    "less_than": ("<", "lt"),
     "string_too_short": ("has at least this many characters:", "min_length"),
     "string_too_long": ("has at most this many characters:", "max_length"),
     "too_short": ("has at least this many entries:", "min_length"),

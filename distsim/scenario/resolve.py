@@ -79,7 +79,7 @@ def _resolve(scenario: Scenario) -> Case:
         numerics=numerics,
         tokens=batches.tokens,
         model_flop=batches.model_flop,
-        hardware_flop=batches.model_flop + _recomputed_flop(spec, plan, batches),
+        hardware_flop=batches.model_flop + _recomputed_flop(spec, inputs.plan, batches),
         optimizer_bytes=states,
         parameters=spec.parameters,
         evaluator=scenario.evaluator,

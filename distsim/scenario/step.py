@@ -212,7 +212,7 @@ def step_inputs(
         plan,
         data,
         variants,
-        _update(plan, spec, numerics, optimizer, machine, works, chunks),
+        _update(plan, spec, numerics, optimizer, machine, works, chunks, data.domains),
         machine.devices,
         machine.topology,
         numerics.compute,
@@ -267,6 +267,7 @@ def _update(
     machine: Machine,
     works: tuple[tuple[Work, ...], ...],
     chunks: Sequence[Sequence[Chunk]],
+    domains: Sequence[Domain],
 ) -> Update:
     ends = machine.device_of[:1], machine.device_of[-1:]
     route = machine.topology.routes(*ends) if plan.devices > 1 else None
@@ -277,17 +278,29 @@ def _update(
         synchronized=plan.pipeline.flush and (optimizer.clip_norm or numerics.loss_scaling),
         # A small all-reduce over a binomial tree, up and down (Thakur 2005).
         sync_latency_s=2 * ceil(log2(max(plan.devices, 2))) * hop_s,
-        shared=_shared(plan, spec, numerics, chunks),
+        shared=_shared(plan, spec, numerics, chunks, domains),
     )
 
 
 def _shared(
-    plan: Plan, spec: ModelSpec, numerics: Numerics, chunks: Sequence[Sequence[Chunk]]
+    plan: Plan,
+    spec: ModelSpec,
+    numerics: Numerics,
+    chunks: Sequence[Sequence[Chunk]],
+    domains: Sequence[Domain],
 ) -> tuple[Shared, ...]:
     """Return the weights that two stages hold: a tied embedding, and the copies of the model."""
     if plan.pipeline.replicas > 1:
         pairs = [(s, plan.pp - 1 - s) for s in range(plan.pp // 2)]
-        held = [sum(c.parameters + c.expert_parameters for c in stage) for stage in chunks]
+        # Gradients are reduced inside each copy first; sharded, a rank then has its share of them.
+        held = [
+            sum(
+                d.parameters(c) / (d.shard if plan.zero_stage else 1)
+                for d in domains
+                for c in stage
+            )
+            for stage in chunks
+        ]
         return tuple(
             Shared(pair, held[pair[0]] * numerics.reduce_bytes, "reduce copies") for pair in pairs
         )
