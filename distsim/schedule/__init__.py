@@ -17,6 +17,7 @@ _MODULES = (
     "gpipe",
     "one_f_one_b",
     "interleaved",
+    "breadth_first",
     "zero_bubble_h1",
     "zero_bubble_h2",
     "zero_bubble_v",
