@@ -406,6 +406,47 @@ CODES: dict[str, CodeInfo] = {
         "rank of powersgd is at least 1.",
         "Write a number in the range that the rule names.",
     ),
+    "DS250": CodeInfo(
+        "not JSON",
+        "The parser of JSON stopped at the place shown. Comments, commas before a closing bracket, "
+        "NaN and Infinity are not JSON; transformers writes none of them.",
+        "Mend that place, or download the config.json again if it was cut off.",
+    ),
+    "DS251": CodeInfo(
+        "unknown model_type",
+        "The model_type of a Hugging Face config.json says what its other keys mean. This one is "
+        "missing or not known.",
+        "Check that it is the config.json of a model, or describe the model as a block.",
+    ),
+    "DS252": CodeInfo(
+        "model_type that is not modelled",
+        "Models of this type have a part for which there are no operators, which the message "
+        "names. Leaving it out would give a wrong time and a wrong number of parameters.",
+        "Describe a model close to it as a block, or choose another one.",
+    ),
+    "DS253": CodeInfo(
+        "part of a model that is not modelled",
+        "The type of the model is known, but this setting of its config.json adds or changes "
+        "something for which there are no operators.",
+        "Describe a model close to it as a block, or choose another one.",
+    ),
+    "DS254": CodeInfo(
+        "value of a config.json of the wrong type or range",
+        "Counts are whole numbers without quotes, switches are true or false, shares are numbers "
+        "from 0 to 1. null is accepted where the configuration class takes it.",
+        "Write a value as the rule says.",
+    ),
+    "DS255": CodeInfo(
+        "key missing in a config.json",
+        "The configuration class has no default for this key, so the model cannot be known.",
+        "Add the key, or download the config.json again.",
+    ),
+    "DS256": CodeInfo(
+        "two names of one key that differ",
+        "Some keys have two names, such as n_embd and hidden_size of GPT-2. Both are given, with "
+        "different values.",
+        "Remove the wrong one.",
+    ),
     "DS301": CodeInfo(
         "plan does not divide the devices",
         "Each model replica takes tp * pp * cp devices, and dp is the number of replicas: devices "

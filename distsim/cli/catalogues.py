@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,9 @@ from distsim.cli.group import Commands
 from distsim.cli.options import json_option
 from distsim.cli.records import Record, print_list, print_record
 from distsim.cli.topology import SHOWN_DEVICES, devices_option, topology_record, topology_rows
+
+if TYPE_CHECKING:
+    from distsim.workload.network import Model
 
 
 def _catalogue(kind: str, rows: Callable[[], Sequence[Record]], about: str) -> click.Group:
@@ -33,10 +37,16 @@ def _catalogue(kind: str, rows: Callable[[], Sequence[Record]], about: str) -> c
 
 
 def _model_rows() -> list[Record]:
-    from distsim.workload.catalogue import model, model_names
+    from distsim.workload.zoo import names, network
 
     keys = ("name", "family", "parameters", "layers", "hidden", "heads", "kv_heads", "vocab")
-    return [{key: getattr(model(name), key) for key in keys} for name in model_names()]
+    shapes = [network(name).to_dict() for name in names()]
+    return [{key: _whole(shape.get(key)) for key in keys} for shape in shapes]
+
+
+def _whole(value: object) -> object:
+    """Return a value of a list of models: nothing for what a family does not have."""
+    return value if isinstance(value, str | int) else ""
 
 
 models = _catalogue(
@@ -49,18 +59,64 @@ models = _catalogue(
 
 @models.command("show")
 @click.argument("name")
+@click.option("--operators", is_flag=True, help="FLOP, bytes and activations by operator.")
+@click.option("--samples", type=click.IntRange(1, 100_000), default=1, help="Of the micro batch.")
+@click.option("--length", type=click.IntRange(1, 10_000_000), help="Tokens of a sample.")
+@click.option("--device", help="Say on which side of its roofline each operator lies.")
 @json_option
 @click.pass_obj
-def _show_model(outer: bool, name: str, as_json: bool) -> None:
+def _show_model(
+    outer: bool,
+    name: str,
+    operators: bool,
+    samples: int,
+    length: int | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
     """Show the shape of the model NAME and its parameters, part by part.
+
+    NAME may be the path of a Hugging Face config.json; what it leaves open is listed as notes.
 
     \b
     Examples:
       distsim models show llama3-70b
+      distsim models show bert-base --operators --samples 32 --device a100-80gb-sxm
     """
-    from distsim.workload.catalogue import model
+    from distsim.hardware.catalogue import device as load_device
+    from distsim.prediction.anatomy import anatomy
 
-    print_record(model(name).to_dict(), as_json or outer)
+    as_json = as_json or outer
+    model, notes = _found(name)
+    on = load_device(device) if device else None
+    parts = anatomy(model, samples, length or model.default_length, on)
+    rows = parts.pop("operators")
+    record = model.to_dict() | parts
+    if notes:
+        record["notes"] = list(notes) if as_json else "\n".join(notes)
+    if as_json:
+        print_record(record | ({"operators": rows} if operators else {}), as_json)
+        return
+    print_record(record, as_json)
+    if operators:
+        wide = ("parameters", "backward_flop")
+        print_list("operators", [_narrow(row, wide) for row in rows], as_json)
+
+
+def _narrow(row: Record, left_out: Sequence[str]) -> Record:
+    """Return a row without some columns, under names that fit a terminal."""
+    short = {"forward_flop": "flop", "forward_bytes": "moved_bytes"}
+    return {short.get(k, k): v for k, v in row.items() if k not in left_out}
+
+
+def _found(name: str) -> tuple[Model, tuple[str, ...]]:
+    if name.endswith(".json"):
+        from distsim.scenario.importers.huggingface import model_from_config
+
+        return model_from_config(name)
+    from distsim.workload.zoo import network
+
+    return network(name), ()
 
 
 def _device_rows() -> list[Record]:

@@ -5,7 +5,7 @@ Each rule is one that a framework has, or that the algorithm needs; its error sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from distsim.errors import PlanError
 from distsim.parallel.plan import Plan
@@ -13,14 +13,17 @@ from distsim.parallel.plan import Plan
 
 def check_divisions(
     plan: Plan,
+    divisions: Mapping[str, int],
     *,
-    heads: int,
-    kv_heads: int,
-    ffn: int,
     sequence_length: int,
     flash_attention: bool = True,
 ) -> None:
     """Refuse a plan that does not divide the model.
+
+    Parameters
+    ----------
+    divisions : mapping of str to int
+        What tp must divide: heads, kv_heads, ffn.
 
     Raises
     ------
@@ -28,7 +31,7 @@ def check_divisions(
         DS306 heads, key/value heads or feed-forward; DS307 sequence parallelism; DS309 context
         parallelism; DS308 strategies that do not go together.
     """
-    for what, count in (("heads", heads), ("kv_heads", kv_heads), ("ffn", ffn)):
+    for what, count in divisions.items():
         if count % plan.tp:
             divisors = [d for d in range(1, count + 1) if count % d == 0 and d <= 64]
             raise PlanError(
@@ -41,6 +44,7 @@ def check_divisions(
             )
     _check_sequence(plan, sequence_length)
     if plan.cp > 1:
+        heads, kv_heads = (divisions.get(key, plan.tp * plan.cp) for key in ("heads", "kv_heads"))
         _check_context(plan, heads, kv_heads, sequence_length, flash_attention)
     for error in _refused(plan):
         raise error

@@ -29,6 +29,11 @@ _CONTEXT = {
 }
 
 
+def unit_of(names: Mapping[str, Any]) -> str:
+    """Return what throughput counts: tokens, or whole samples that have none."""
+    return "tokens" if names["sample"] == "sequence" else f"{names['sample']}s"
+
+
 class Described(Protocol):
     """What a prediction and a check both say of their scenario."""
 
@@ -71,9 +76,11 @@ def facts(scenario: Described) -> dict[str, str]:
 
 
 def _batch(plan: Mapping[str, Any], names: Mapping[str, Any]) -> str:
-    found = names.get("micro_batches")
+    found, sample = names.get("micro_batches"), names["sample"]
     length = f"{names['sequence_length']:,} tokens"
-    what = f"sequences of {length}" if found is None else f"rows of up to {length}"
+    what = f"rows of up to {length}" if found else f"{sample}s"
+    if sample == "sequence" and not found:
+        what = f"sequences of {length}"
     text = (
         f"{names['global_size']:,} {what}: {plural(plan['microbatches'], 'micro batch')} of "
         f"{plan['micro_size']:,} on {plural(plan['dp'], 'replica')}"

@@ -23,12 +23,12 @@ from distsim.report.layout import (
 
 
 def list_text(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Return records of the same keys as a table; text aligns left, numbers right."""
+    """Return records as a table; text aligns left, numbers right. A key may be missing."""
     if not rows:
         return Text("none")
-    keys = list(rows[0])
-    left = [n for n, key in enumerate(keys) if isinstance(rows[0][key], str)]
-    body = [[quantity(key, row[key]) for key in keys] for row in rows]
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    left = [n for n, key in enumerate(keys) if isinstance(rows[0].get(key, ""), str)]
+    body = [[quantity(key, row[key]) if key in row else "" for key in keys] for row in rows]
     return columns([bare(key).replace("_", " ") for key in keys], body, left=left)
 
 

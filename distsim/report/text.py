@@ -10,7 +10,7 @@ from rich.text import Text
 
 from distsim.prediction.breakdown import Breakdown
 from distsim.prediction.predict import Memory, Prediction
-from distsim.report.described import Described, facts, notes
+from distsim.report.described import Described, facts, notes, unit_of
 from distsim.report.layout import (
     SECONDS,
     bar,
@@ -76,12 +76,15 @@ def run_text(prediction: Prediction, *, through_step: bool = False) -> Renderabl
 
 
 def _rates(prediction: Prediction) -> RenderableType:
+    unit = unit_of(prediction.resolved)
+    # An image of a ViT is a sequence of patches, and counts as one.
+    each = prediction.resolved["sequence_length"] if unit != "tokens" else 1
     rows = {
         "step time": fmt_s(prediction.step_s),
         **_drawn(prediction),
         **_rest(prediction),
-        "throughput": f"{prediction.tokens_per_s:,.0f} tokens/s",
-        "  per device": f"{prediction.tokens_per_s_per_device:,.1f} tokens/s",
+        "throughput": f"{prediction.tokens_per_s / each:,.0f} {unit}/s",
+        "  per device": f"{prediction.tokens_per_s_per_device / each:,.1f} {unit}/s",
         "model FLOP rate": f"{fmt_flop_per_s(prediction.model_flop_per_s_per_device)} per device",
         "MFU": f"{percent(prediction.mfu)} of the dense peak",
         "HFU": f"{percent(prediction.hfu)} of it, recomputation included",

@@ -15,9 +15,10 @@ from distsim.scenario.schema import Scenario
 from distsim.workload import transformer
 from distsim.workload.histogram import read_lengths
 from distsim.workload.lengths import Batching, MicroBatches, micro_batches, model_flop
-from distsim.workload.model import ModelSpec
+from distsim.workload.network import Model
 from distsim.workload.op import Fusion, Numerics
 from distsim.workload.shape import Shape
+from distsim.workload.zoo import decoder
 
 #: Keys of a batch that say something only beside ``lengths``.
 _ABOUT_LENGTHS = (
@@ -61,7 +62,7 @@ class Batches:
 
 
 def resolve_batches(
-    scenario: Scenario, plan: Plan, spec: ModelSpec, length: int, numerics: Numerics, fusion: Fusion
+    scenario: Scenario, plan: Plan, model: Model, length: int, numerics: Numerics, fusion: Fusion
 ) -> Batches:
     """Return the micro batches of a step.
 
@@ -72,16 +73,35 @@ def resolve_batches(
     ValueProblem
         DS206 for keys about lengths where there are none.
     """
-    batch = scenario.batch
+    batch, spec = scenario.batch, decoder(model)
     if batch.lengths is None:
         _check_alone(scenario)
         shape = Shape(plan.micro_size, length, numerics, fusion, context=plan.cp)
         everything = np.zeros(plan.microbatches, dtype=np.int64)
         sequences = float(batch.global_size)
-        flop = sequences * transformer.model_flop_per_sequence(spec, length)
-        attention = sequences * transformer.attention_flop_per_sequence(spec, length)
-        head = sequences * 2.0 * length * spec.hidden * spec.vocab
+        flop = sequences * model.model_flop(length)
+        attention = head = 0.0
+        if spec is not None:
+            attention = sequences * transformer.attention_flop_per_sequence(spec, length)
+            head = sequences * 2.0 * length * spec.hidden * spec.vocab
         return Batches((shape,), everything, sequences * length, flop, attention, flop / 3 - head)
+    return _varied(scenario, plan, model, length, numerics, fusion)
+
+
+def _varied(
+    scenario: Scenario, plan: Plan, model: Model, length: int, numerics: Numerics, fusion: Fusion
+) -> Batches:
+    """Return micro batches by a distribution of sequence lengths."""
+    batch, spec = scenario.batch, decoder(model)
+    if spec is None:
+        raise ValueProblem(
+            "DS206",
+            f"lengths with {model.name}, a model of the family {model.family}",
+            path=("batch", "lengths"),
+            value=model.family,
+            rule="rows of sequences of different lengths are those of decoder-only transformers",
+            fix="remove lengths",
+        )
     multiple = lcm(
         batch.pad_multiple,
         plan.tp * plan.cp if plan.sequence_parallel else 1,

@@ -14,14 +14,16 @@ from distsim.parallel.expert_check import check_experts
 from distsim.parallel.layers import divide_layers
 from distsim.parallel.plan import Plan, resolve_mesh, resolve_microbatches
 from distsim.parallel.recompute import Recompute
+from distsim.scenario.family import check_family
 from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, RecomputeBlock, Scenario
 from distsim.schedule import REGISTRY, Schedule, actions, chunks_of
 from distsim.schedule.csv_actions import read as read_csv
-from distsim.workload.model import DENSE, ModelSpec
+from distsim.workload.network import Model
+from distsim.workload.zoo import decoder
 
 
-def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int) -> Plan:
+def resolve_plan(scenario: Scenario, spec: Model, stack: Stack, length: int) -> Plan:
     """Return the plan of a scenario.
 
     Layers are divided as the scenario says, and evenly where it says nothing; `balance: cost`
@@ -35,17 +37,22 @@ def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int)
     """
     given, batch = scenario.plan, scenario.batch
     devices = scenario.cluster.devices
-    etp = given.etp or (given.tp if spec.experts else 1)
+    mixture = decoder(spec)
+    experts = mixture is not None and mixture.experts > 0
+    etp = given.etp or (given.tp if experts else 1)
     dp = resolve_mesh(devices, given.tp, given.pp, given.cp, given.dp)
-    check_experts(
-        spec,
-        tp=given.tp,
-        cp=given.cp,
-        dp=dp,
-        ep=given.ep,
-        etp=etp,
-        sequence_parallel=given.sequence_parallel,
-    )
+    if mixture is not None:
+        check_experts(
+            mixture,
+            tp=given.tp,
+            cp=given.cp,
+            dp=dp,
+            ep=given.ep,
+            etp=etp,
+            sequence_parallel=given.sequence_parallel,
+        )
+    else:
+        check_family(given, spec)
     micro = resolve_microbatches(batch.global_size, batch.micro_size, dp)
     schedule = _schedule(scenario)
     actions(schedule, given.pp, micro, given.virtual_stages)  # refuses what it cannot order
@@ -57,7 +64,7 @@ def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int)
         ep=given.ep,
         etp=etp,
         dp=dp,
-        experts=bool(spec.experts),
+        experts=experts,
         micro_size=batch.micro_size,
         microbatches=micro,
         pipeline=schedule,
@@ -82,9 +89,7 @@ def resolve_plan(scenario: Scenario, spec: ModelSpec, stack: Stack, length: int)
     )
     check_divisions(
         plan,
-        heads=spec.heads,
-        kv_heads=spec.kv_heads,
-        ffn=spec.ffn if DENSE in spec.layer_kinds else plan.tp,
+        spec.divisions,
         sequence_length=length,
         flash_attention=stack.fusion.flash_attention,
     )
@@ -125,7 +130,7 @@ def _from_csv(path: str) -> Schedule:
     return read_csv(read_text(path), Path(path).stem)
 
 
-def _recompute(scenario: Scenario, spec: ModelSpec) -> Recompute:
+def _recompute(scenario: Scenario, spec: Model) -> Recompute:
     """Return which layers are recomputed.
 
     Raises

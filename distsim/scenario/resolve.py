@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -25,19 +24,18 @@ from distsim.parallel.plan import Plan
 from distsim.parallel.unequal import Rule, at_speed, unequal
 from distsim.prediction.case import Case, Jitter
 from distsim.scenario.batches import Batches, resolve_batches
+from distsim.scenario.family import check_fp8
 from distsim.scenario.host import resolve_rest
+from distsim.scenario.importers.huggingface import model_from_config
+from distsim.scenario.lengths import check_length, padded_vocabulary, sample_of
 from distsim.scenario.machine import Machine
 from distsim.scenario.numerics import resolve_numerics, resolve_optimizer
 from distsim.scenario.plan import resolve_plan
 from distsim.scenario.schema import Scenario, SlowLinks, UnequalDevices
 from distsim.scenario.step import step_inputs
-from distsim.workload.catalogue import model as load_model
-from distsim.workload.catalogue import model_from_block
-from distsim.workload.model import ModelSpec
+from distsim.workload.network import Model
 from distsim.workload.optimizer import state_bytes_per_parameter
-
-#: Megatron-LM pads the vocabulary to a multiple of this times tp.
-VOCAB_MULTIPLE = 128
+from distsim.workload.zoo import network, network_from_block, vocabulary
 
 
 def resolve(scenario: Scenario) -> Case:
@@ -59,14 +57,15 @@ def _resolve(scenario: Scenario) -> Case:
     batch = scenario.batch
     machine = _machine(scenario)
     device = machine.devices[0]
-    spec = _model(scenario.model)
+    spec, said = _model(scenario)
     stack = load_stack(scenario.stack or DEFAULT_STACK)
     numerics = resolve_numerics(scenario, stack, device)
+    check_fp8(numerics, spec)
     optimizer = resolve_optimizer(scenario, numerics, device)
-    length = batch.sequence_length or spec.max_positions
-    warnings = _check_length(spec, length)
+    length = batch.sequence_length or spec.default_length
+    warnings = check_length(spec, batch.sequence_length, length)
     plan = resolve_plan(scenario, spec, stack, length)
-    padded, padding = _padded(spec, plan.tp)
+    padded, padding = padded_vocabulary(spec, plan.tp)
     batches = resolve_batches(scenario, plan, spec, length, numerics, stack.fusion)
     inputs, states = step_inputs(
         scenario, plan, padded, batches.shapes, batches.variant_of, optimizer, machine, stack
@@ -93,10 +92,11 @@ def _resolve(scenario: Scenario) -> Case:
             "optimizer": optimizer.name,
             "global_size": batch.global_size,
             "sequence_length": length,
-            "vocabulary": padded.vocab,
+            "vocabulary": vocabulary(padded),
+            "sample": sample_of(spec),
             "micro_batches": batches.to_dict(),
         },
-        warnings=(*warnings, *padding),
+        warnings=(*said, *warnings, *padding),
         peak_flop_per_s=_peak(machine, numerics.compute),
         noise=_noise(scenario, plan),
         rest=resolve_rest(
@@ -204,43 +204,17 @@ def _beside(scenario: Scenario, source: Any) -> Any:
     return near if os.path.exists(near) else source
 
 
-def _model(block: Any) -> ModelSpec:
-    if isinstance(block, str):
-        return load_model(block, path=("model",))
-    return model_from_block(block, ("model",))
+def _model(scenario: Scenario) -> tuple[Model, tuple[str, ...]]:
+    """Return the model, and what its file leaves open."""
+    block = scenario.model
+    if not isinstance(block, str):
+        return network_from_block(block, ("model",)), ()
+    if block.endswith(".json"):
+        return model_from_config(_beside(scenario, block), path=("model",))
+    return network(block, path=("model",)), ()
 
 
-def _check_length(spec: ModelSpec, length: int) -> list[str]:
-    if length <= spec.max_positions:
-        return []
-    if spec.positions == "learned":
-        raise ValueProblem(
-            "DS230",
-            f"sequence_length {length} is longer than the {spec.max_positions} positions "
-            f"of {spec.name}",
-            path=("batch", "sequence_length"),
-            value=length,
-            rule="learned positions end at max_positions",
-            fix=f"use sequence_length <= {spec.max_positions}, or a model with more positions",
-        )
-    return [
-        f"sequence_length {length} is longer than {spec.name}'s max_positions {spec.max_positions}"
-    ]
-
-
-def _padded(spec: ModelSpec, tp: int) -> tuple[ModelSpec, list[str]]:
-    """Pad the vocabulary where ranks divide it, as Megatron-LM does."""
-    unit = VOCAB_MULTIPLE * tp
-    if tp == 1 or spec.vocab % unit == 0:
-        return spec, []
-    vocab = ceil(spec.vocab / unit) * unit
-    note = (
-        f"vocabulary padded from {spec.vocab} to {vocab}, a multiple of {VOCAB_MULTIPLE} * tp({tp})"
-    )
-    return replace(spec, vocab=vocab), [note]
-
-
-def _recomputed_flop(spec: ModelSpec, plan: Plan, batches: Batches) -> float:
+def _recomputed_flop(spec: Model, plan: Plan, batches: Batches) -> float:
     """FLOP that run again in a step: as Korthikanti 2022 counts them, by layers."""
     share = len(_layers_again(spec, plan)) / spec.layers
     if plan.recompute.mode == "full":
@@ -250,7 +224,7 @@ def _recomputed_flop(spec: ModelSpec, plan: Plan, batches: Batches) -> float:
     return 0.0
 
 
-def _layers_again(spec: ModelSpec, plan: Plan) -> Sequence[int]:
+def _layers_again(spec: Model, plan: Plan) -> Sequence[int]:
     begins = np.concatenate([[0], np.cumsum(plan.layers)])
     chunk = np.searchsorted(begins, np.arange(spec.layers), side="right") - 1
     return [

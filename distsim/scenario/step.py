@@ -32,31 +32,31 @@ from distsim.scenario.host import resolve_offload
 from distsim.scenario.machine import Machine
 from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, Scenario
-from distsim.workload import transformer
 from distsim.workload.linear import weight_casts
-from distsim.workload.model import ModelSpec
+from distsim.workload.network import Model
 from distsim.workload.op import Numerics, Work
 from distsim.workload.optimizer import Matrix, OptimizerSpec, state_bytes, update_works
 from distsim.workload.shape import Shape
+from distsim.workload.zoo import decoder, tied_elements
 
 Ints = npt.NDArray[np.int64]
 
 
-def operators_of(spec: ModelSpec, shape: Shape) -> Operators:
+def operators_of(model: Model, shape: Shape) -> Operators:
     """Return the operators of a model for one micro batch."""
-    kinds = transformer.layer_kinds(spec)
+    blocks = model.blocks(shape)
     return Operators(
-        kinds,
-        {kind: transformer.layer_of(kind, spec, shape) for kind in dict.fromkeys(kinds)},
-        transformer.embedding(spec, shape),
-        transformer.head(spec, shape),
-        float(shape.tokens * spec.hidden),
+        blocks.layers,
+        dict(blocks.kinds),
+        blocks.embedding,
+        blocks.head,
+        blocks.region_elements,
         shape.numerics.fp8,
     )
 
 
 def division_of(
-    plan: Plan, spec: ModelSpec, numerics: Numerics, load: ExpertLoad | None, overlap_shared: bool
+    plan: Plan, model: Model, numerics: Numerics, load: ExpertLoad | None, overlap_shared: bool
 ) -> Division:
     """Return who divides which operator."""
     tensor = TensorParallel(
@@ -69,7 +69,8 @@ def division_of(
     context = expert = None
     if plan.cp > 1:
         context = ContextParallel(plan.cp, plan.context_mode, plan.context_balanced, tensor)
-    if spec.experts:
+    spec = decoder(model)
+    if spec is not None and spec.experts:
         expert = ExpertParallel(
             plan.ep,
             plan.etp,
@@ -83,7 +84,7 @@ def division_of(
     return Division(tensor, context, expert)
 
 
-def resolve_load(scenario: Scenario, spec: ModelSpec) -> ExpertLoad | None:
+def resolve_load(scenario: Scenario, model: Model) -> ExpertLoad | None:
     """Return how unequally experts are loaded; None: equally, or there are none.
 
     Raises
@@ -92,12 +93,13 @@ def resolve_load(scenario: Scenario, spec: ModelSpec) -> ExpertLoad | None:
         DS324 for a histogram or concentration that makes no sense.
     """
     given, path = scenario.plan.expert_load, ("plan", "expert_load")
-    if given is None or not spec.experts:
+    spec = decoder(model)
+    if given is None or spec is None or not spec.experts:
         return None
     if given.histogram is not None:
         shares = histogram_shares(given.histogram, spec.experts, (*path, "histogram"))
     else:
-        layers = transformer.layer_kinds(spec).count("moe")
+        layers = spec.layer_kinds.count("moe")
         alpha = 1.0 if given.alpha is None else given.alpha
         shares = dirichlet_shares(alpha, spec.experts, layers, scenario.seed, (*path, "alpha"))
     return expert_load(shares, scenario.plan.ep, spec.experts_per_token, spec.capacity_factor)
@@ -161,7 +163,7 @@ def resolve_compression(
 def step_inputs(
     scenario: Scenario,
     plan: Plan,
-    spec: ModelSpec,
+    spec: Model,
     shapes: Sequence[Shape],
     variant_of: Ints,
     optimizer: OptimizerSpec,
@@ -261,7 +263,7 @@ def _update_works(
 
 def _update(
     plan: Plan,
-    spec: ModelSpec,
+    spec: Model,
     numerics: Numerics,
     optimizer: OptimizerSpec,
     machine: Machine,
@@ -284,7 +286,7 @@ def _update(
 
 def _shared(
     plan: Plan,
-    spec: ModelSpec,
+    spec: Model,
     numerics: Numerics,
     chunks: Sequence[Sequence[Chunk]],
     domains: Sequence[Domain],
@@ -306,7 +308,8 @@ def _shared(
         )
     stage_of = {k: s for s, held in enumerate(plan.placement) for k in held}
     first, last = stage_of[0], stage_of[len(stage_of) - 1]
-    if not spec.tied_embeddings or first == last:
+    elements = tied_elements(spec)
+    if not elements or first == last:
         return ()
-    size = spec.vocab * spec.hidden / plan.tp * numerics.reduce_bytes
+    size = elements / plan.tp * numerics.reduce_bytes
     return (Shared((min(first, last), max(first, last)), size, "reduce tied embedding"),)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 #: Kinds of layers by their feed-forward block.
 DENSE, MOE = "dense", "moe"
+
+if TYPE_CHECKING:
+    from distsim.workload.network import Blocks
+    from distsim.workload.shape import Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +114,33 @@ class ModelSpec:
             MOE if i >= self.dense_layers and (i + 1) % self.moe_every == 0 else DENSE
             for i in range(self.layers)
         )
+
+    @property
+    def default_length(self) -> int:
+        """Tokens of a sequence where nothing else is said."""
+        return self.max_positions
+
+    @property
+    def divisions(self) -> Mapping[str, int]:
+        """What a tensor-parallel degree must divide."""
+        heads = {"heads": self.heads, "kv_heads": self.kv_heads}
+        return heads | ({"ffn": self.ffn} if DENSE in self.layer_kinds else {})
+
+    def blocks(self, shape: Shape) -> Blocks:
+        """Return the operators for one micro batch."""
+        from distsim.workload import transformer  # knows this class
+
+        return transformer.blocks(self, shape)
+
+    def forward_flop(self, length: int) -> float:
+        """FLOP of the forward pass of one sequence."""
+        return self.model_flop(length) / 3
+
+    def model_flop(self, length: int) -> float:
+        """FLOP of forward and backward for one sequence, without recomputation."""
+        from distsim.workload import transformer
+
+        return transformer.model_flop_per_sequence(self, length)
 
     @property
     def up_projections(self) -> int:

@@ -13,6 +13,7 @@ from distsim.workload.activation import activation
 from distsim.workload.attention import attention
 from distsim.workload.linear import linear
 from distsim.workload.model import DENSE, MOE, ModelSpec
+from distsim.workload.network import Blocks
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import MASK_BYTES, Shape
 
@@ -66,6 +67,18 @@ def qk_norm(spec: ModelSpec, shape: Shape) -> Op:
 def layer_kinds(spec: ModelSpec) -> tuple[str, ...]:
     """Return the kind of each layer, ``dense`` or ``moe``."""
     return spec.layer_kinds
+
+
+def blocks(spec: ModelSpec, shape: Shape) -> Blocks:
+    """Return the operators of a model for one micro batch."""
+    kinds = layer_kinds(spec)
+    return Blocks(
+        kinds,
+        {kind: layer_of(kind, spec, shape) for kind in dict.fromkeys(kinds)},
+        embedding(spec, shape),
+        head(spec, shape),
+        float(shape.tokens * spec.hidden),
+    )
 
 
 def layer(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:

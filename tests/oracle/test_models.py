@@ -16,6 +16,7 @@ from distsim.workload import transformer
 from distsim.workload.catalogue import model, model_from_block, model_names
 from distsim.workload.model import ModelSpec
 from distsim.workload.op import Fusion, Numerics, Op
+from distsim.workload.zoo import names, network
 
 #: Elements of the released checkpoints.
 CHECKPOINTS = {
@@ -128,11 +129,11 @@ def test_scenario_names_what_exists_and_divides(name: str) -> None:
 def _check_scenario(scenario: Scenario) -> None:
     plan, cluster, batch = scenario.plan, scenario.cluster, scenario.batch
     inline = isinstance(scenario.model, dict)
-    assert inline or scenario.model in model_names()
+    assert inline or scenario.model in names()
     assert cluster.topology in topology_names()
     dp, rest = divmod(cluster.devices, plan.tp * plan.pp * plan.cp)
     assert rest == 0 and batch.global_size % (dp * batch.micro_size) == 0
-    spec = model_from_block(scenario.model) if inline else model(str(scenario.model))
+    spec = model_from_block(scenario.model) if inline else network(str(scenario.model))
     assert sum(plan.layers_per_stage or [spec.layers]) == spec.layers
 
 

@@ -1,0 +1,116 @@
+"""All models by name or block: decoder-only transformers and every other family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+
+from distsim.errors import WorkloadError, nearest, show
+from distsim.files import load_yaml, shipped, shipped_names
+from distsim.workload import catalogue
+from distsim.workload.families import FAMILIES
+from distsim.workload.families.encoder import EncoderSpec
+from distsim.workload.model import ModelSpec
+from distsim.workload.network import Model
+
+Path = tuple[str | int, ...]
+
+
+@lru_cache(maxsize=1)
+def _blocks() -> Mapping[str, Mapping[str, Any]]:
+    """Return the block of every published model of another family than decoder-only ones."""
+    blocks: dict[str, Mapping[str, Any]] = {}
+    for file in shipped_names("families"):
+        data, _ = load_yaml(shipped("families", file))
+        for name, block in data["models"].items():
+            blocks[name] = MappingProxyType({**data["defaults"], **block})
+    return MappingProxyType(blocks)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all published models, decoder-only transformers first."""
+    return (*catalogue.model_names(), *_blocks())
+
+
+def network(name: str, *, path: Path = ()) -> Model:
+    """Return a published model.
+
+    Parameters
+    ----------
+    path : tuple of str or int, optional
+        Where the name stands in the scenario, for errors.
+
+    Raises
+    ------
+    WorkloadError
+        DS222, with the nearest name.
+    """
+    if name in catalogue.model_names():
+        return catalogue.model(name)
+    if name not in _blocks():
+        known = names()
+        near = nearest(name, known)
+        raise WorkloadError(
+            "DS222",
+            f"there is no model {show(name)}",
+            path=path,
+            value=name,
+            rule=f"one of {', '.join(known)}; or a block with the model's shape",
+            fix=f"did you mean {near}?" if near else "use one of these names",
+        )
+    return _published(name)
+
+
+@lru_cache(maxsize=64)
+def _published(name: str) -> Model:
+    block = {k: v for k, v in _blocks()[name].items() if k != "published_macs"}
+    return FAMILIES[block["family"]](block, (), name)
+
+
+def network_from_block(block: object, path: Path = ()) -> Model:
+    """Return the model that a block of a scenario describes, of whatever family.
+
+    Parameters
+    ----------
+    block : mapping
+        Of a decoder-only transformer as `catalogue.model_from_block` takes it; of another family
+        as its ``from_mapping`` does, or with ``base: NAME`` what differs from that model.
+
+    Raises
+    ------
+    WorkloadError
+        DS201 to DS205 and DS222 to DS229 for what a block may not say.
+    """
+    if isinstance(block, Mapping):
+        base = block.get("base")
+        if isinstance(base, str) and base in _blocks():
+            lost = ("published_parameters", "published_macs", "source")
+            kept = {k: v for k, v in _blocks()[base].items() if k not in lost}
+            given = {k: v for k, v in block.items() if k != "base"}
+            merged = {**kept, "source": f"{base}, changed", **given}
+            return FAMILIES[merged["family"]](merged, path, f"{base} (changed)")
+        family = block.get("family")
+        if isinstance(family, str) and family in FAMILIES:
+            return FAMILIES[family](block, path, str(block.get("name", "inline")))
+    return catalogue.model_from_block(block, path)
+
+
+def decoder(model: Model) -> ModelSpec | None:
+    """Return a model as a decoder-only transformer, or None."""
+    return model if isinstance(model, ModelSpec) else None
+
+
+def tied_elements(model: Model) -> int:
+    """Return the elements of a table that both ends of a model share, 0 where none is."""
+    if isinstance(model, ModelSpec):
+        return model.vocab * model.hidden if model.tied_embeddings else 0
+    if isinstance(model, EncoderSpec):
+        return model.vocab * model.hidden if model.mlm_head else 0
+    return 0
+
+
+def vocabulary(model: Model) -> int:
+    """Return the rows of a model's table of embeddings, 0 where it has none."""
+    return int(getattr(model, "vocab", 0) or 0)
