@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from distsim.errors import CODES, DistsimError
 from distsim.scenario.importers.huggingface import model_from_config
 from distsim.scenario.importers.huggingface_registry import NOT_MODELLED, REGISTRY
+from distsim.workload.model import ModelSpec
 
 FUZZ = settings(
     max_examples=200,
@@ -66,8 +67,10 @@ def check(raw: bytes) -> bool:
             str(error).encode()
             assert len(str(error)) < 2000
             return False
-    assert spec.parameters >= spec.active_parameters > 0
-    assert len(spec.layer_kinds) == spec.layers
+    if isinstance(spec, ModelSpec):
+        assert spec.parameters >= spec.active_parameters > 0
+        assert len(spec.layer_kinds) == spec.layers
+    assert spec.parameters == sum(spec.parameters_by_part().values()) > 0
     assert spec.name.isprintable() and spec.source.isprintable()
     assert len(notes) < 60 and all(note.isprintable() and len(note) < 1000 for note in notes)
     json.dumps(spec.to_dict())

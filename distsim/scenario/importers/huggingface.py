@@ -15,8 +15,9 @@ from distsim.errors import Place, WorkloadError, nearest, show
 from distsim.scenario.importers.huggingface_json import Path, plain, read_json
 from distsim.scenario.importers.huggingface_keys import Keys
 from distsim.scenario.importers.huggingface_registry import NOT_MODELLED, REGISTRY
-from distsim.workload.model import ModelSpec
+from distsim.workload.families import FAMILIES
 from distsim.workload.model_block import from_mapping
+from distsim.workload.network import Model
 
 #: Where a model of several parts keeps that of the text.
 _TEXT = ("text_config", "llm_config", "language_config")
@@ -76,7 +77,7 @@ _PARTS: Mapping[str, tuple[tuple[Any, ...], str]] = {
 
 def model_from_config(
     source: str | PathLike[str], *, path: Path = ()
-) -> tuple[ModelSpec, tuple[str, ...]]:
+) -> tuple[Model, tuple[str, ...]]:
     """Return the model that a ``config.json`` describes, and what to know about it.
 
     Parameters
@@ -87,7 +88,7 @@ def model_from_config(
 
     Returns
     -------
-    spec : ModelSpec
+    spec : Model
         Parameters as transformers builds the causal language model.
     notes : tuple of str
         Defaults that were filled in, what is counted in a simpler way, and keys that are ignored.
@@ -122,7 +123,7 @@ def model_from_config(
         prefix=prefix,
         **context,
     )
-    _refuse_parts(keys)
+    _refuse_parts(keys, family.allows)
     block = family.read(keys)
     source_note = f"Hugging Face {file.replace(chr(92), '/').rsplit('/', 1)[-1]} of type {kind}"
     spec = _spec(block | {"source": source_note}, keys, _name(outer, kind))
@@ -169,9 +170,13 @@ def _kind(given: Mapping[str, Any], prefix: Path, context: Mapping[str, Any]) ->
     )
 
 
-def _refuse_parts(keys: Keys) -> None:
+def _refuse_parts(keys: Keys, allowed: tuple[str, ...]) -> None:
     """Refuse what none of the families has (DS253)."""
+    for key in allowed:
+        keys.look(key)
     for key, (silent, part) in _PARTS.items():
+        if key in allowed:
+            continue
         # Not `in silent`: there, 0 is False.
         if not any(keys.look(key) == one for one in silent):
             raise keys.refused(key, part)
@@ -181,10 +186,11 @@ def _refuse_parts(keys: Keys) -> None:
             raise keys.refused("layer_types", f"a layer of type {show(kind)}")
 
 
-def _spec(block: Mapping[str, Any], keys: Keys, name: str) -> ModelSpec:
+def _spec(block: Mapping[str, Any], keys: Keys, name: str) -> Model:
     """Return the model of a block; errors stand at the keys of the configuration."""
     try:
-        return from_mapping(block, name=name)
+        read = FAMILIES.get(str(block["family"]))
+        return read(block, (), name) if read else from_mapping(block, name=name)
     except WorkloadError as error:
         names = _NAMES.get(str(error.path[-1]), ()) if error.path else ()
         key = next((n for n in names if keys.name_of(n) in keys.given), "")
@@ -200,12 +206,12 @@ def _name(outer: Mapping[str, Any], kind: str) -> str:
     return plain(text.rsplit("/", 1)[-1]).strip() or f"{kind} from config.json"
 
 
-def _note_parts(keys: Keys, spec: ModelSpec) -> None:
+def _note_parts(keys: Keys, spec: Model) -> None:
     """Note what is counted in a simpler way than the model has it."""
     used = keys.look("use_sliding_window") is not False
     if keys.look("sliding_window") is not None and used:
         window = keys.count("sliding_window", 0)
-        if 0 < window < spec.max_positions:
+        if 0 < window < spec.default_length:
             keys.notes.add(
                 f"sliding_window {window} is not modelled: attention is counted over the whole "
                 "sequence"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from distsim.scenario.importers import huggingface_families as read
+from distsim.scenario.importers import huggingface_others as others
 from distsim.scenario.importers.huggingface_families import SIDE_BY_SIDE, Model
 from distsim.scenario.importers.huggingface_keys import Keys
 
@@ -31,10 +32,10 @@ NOT_MODELLED: Mapping[str, str] = {
         "a LayerNorm without scale and bias": "olmo",
         _ALL_HEADS: "olmoe flex_olmo",
         _ALIBI: "bloom mpt",
-        _ENCODER: "bert roberta xlm-roberta distilbert albert electra deberta deberta-v2 camembert "
+        _ENCODER: "xlm-roberta distilbert albert electra deberta deberta-v2 camembert "
         "modernbert longformer big_bird mpnet",
-        _BOTH: "t5 mt5 umt5 bart mbart pegasus marian whisper longt5 switch_transformers m2m_100",
-        _IMAGES: "vit deit beit swin swinv2 resnet convnext convnextv2 clip siglip dinov2",
+        _BOTH: "mt5 umt5 bart mbart pegasus marian whisper longt5 switch_transformers m2m_100",
+        _IMAGES: "deit beit swin swinv2 resnet convnext convnextv2 clip siglip dinov2",
         _STATES: "mamba mamba2 rwkv jamba falcon_mamba zamba bamba qwen3_next recurrent_gemma",
         "a bias of all projections but those to queries, keys and values": "gpt_neo",
         "a table of positions with two more rows": "opt",
@@ -59,12 +60,15 @@ class Family:
         Takes the keys, returns the block of the model (`distsim.workload.model_block`).
     other_names : mapping of str to str
         Second names of keys.
+    allows : tuple of str
+        Keys that say what the type has anyway, and models of other types may not have.
     """
 
     config: str
     defaults: Mapping[str, Any]
     read: Callable[[Keys], Model]
     other_names: Mapping[str, str] = field(default_factory=dict)
+    allows: tuple[str, ...] = ()
 
 
 def _defaults(sizes: str, **others: Any) -> Mapping[str, Any]:
@@ -97,8 +101,34 @@ _GPT2_NAMES = {
 }  # fmt: skip
 _QWEN_MOE = _QWEN_WINDOW | {"decoder_sparse_step": 1, "mlp_only_layers": None}
 
+_ENCODER_SIZES = {
+    "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "intermediate_size": 3072, "hidden_act": "gelu",
+}  # fmt: skip
+_BERT = _ENCODER_SIZES | {
+    "vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2,
+    "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+}  # fmt: skip
+
 #: The types that are modelled.
 REGISTRY: Mapping[str, Family] = {
+    "bert": Family("BertConfig", _BERT, others.bert),
+    "roberta": Family("RobertaConfig", _BERT | {"vocab_size": 50265}, others.roberta),
+    "t5": Family(
+        "T5Config",
+        {"vocab_size": 32128, "d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6,
+         "num_heads": 8, "relative_attention_num_buckets": 32, "dropout_rate": 0.1,
+         "feed_forward_proj": "relu", "tie_word_embeddings": True},
+        others.t5,
+        allows=("is_encoder_decoder",),
+    ),
+    "vit": Family(
+        "ViTConfig",
+        _ENCODER_SIZES | {"image_size": 224, "patch_size": 16, "num_channels": 3,
+                          "qkv_bias": True, "num_labels": 2, "hidden_dropout_prob": 0.0,
+                          "attention_probs_dropout_prob": 0.0},
+        others.vit,
+    ),
     "deepseek": Family(
         "DeepseekConfig",
         {"attention_bias": False, "attention_dropout": 0.0, "hidden_act": "silu",
