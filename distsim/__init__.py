@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from distsim.api import check as check
     from distsim.api import load as load
     from distsim.api import load_jobs as load_jobs
+    from distsim.api import operators as operators
     from distsim.api import simulate as simulate
     from distsim.api import simulate_jobs as simulate_jobs
     from distsim.api import validate as validate
@@ -41,6 +42,7 @@ _HOMES = {
     "check": "distsim.api",
     "load": "distsim.api",
     "load_jobs": "distsim.api",
+    "operators": "distsim.api",
     "simulate": "distsim.api",
     "simulate_jobs": "distsim.api",
     "validate": "distsim.api",
@@ -57,6 +59,7 @@ __all__ = [
     "check",
     "load",
     "load_jobs",
+    "operators",
     "simulate",
     "simulate_jobs",
     "validate",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+from distsim.prediction.anatomy import case_anatomy
 from distsim.prediction.jobs import JobsPrediction, predict_jobs
 from distsim.prediction.predict import Memory, Prediction, memory, predict
 from distsim.scenario.jobs import Jobs, resolve_jobs
@@ -112,6 +113,20 @@ def check(scenario: Scenario) -> CheckReport:
         memory(case),
         case.warnings,
     )
+
+
+def operators(scenario: Scenario) -> dict[str, Any]:
+    """Return what one micro batch of a scenario computes, moves and keeps, operator by operator.
+
+    Returns
+    -------
+    dict
+        ``samples, length, forward_flop, forward_and_backward_flop, activation_bytes`` of the micro
+        batch, and ``operators``: a dict for each, with ``operator, times, parameters, forward_flop,
+        forward_bytes, flop_per_byte, backward_flop, saved_bytes, bound, forward_s, backward_s`` of
+        one time that it runs. Of the whole model, before the plan divides it.
+    """
+    return case_anatomy(resolve(scenario))
 
 
 def check_jobs(jobs: Jobs) -> list[CheckReport]:

@@ -246,6 +246,13 @@ CODES: dict[str, CodeInfo] = {
         "be finite.",
         "Correct the number.",
     ),
+    "DS220": CodeInfo(
+        "softmax that cannot be",
+        "A sampled softmax has at least one word beside the target and fewer than the vocabulary; "
+        "an adaptive one has cutoffs that rise to below the vocabulary, a share of the tokens for "
+        "each, and tables of its own.",
+        "Change the number that is named, or leave softmax out for the full one.",
+    ),
     "DS221": CodeInfo(
         "unknown stack",
         "No software stack of that name is shipped.",
@@ -346,6 +353,12 @@ CODES: dict[str, CodeInfo] = {
         "Sequences are padded to the next edge of a bucket. Edges ascend from above 0 to at most "
         "the length of a row, which is always the last one.",
         "Sort the edges and drop those beyond batch.sequence_length.",
+    ),
+    "DS239": CodeInfo(
+        "attention that cannot be",
+        "Numbers of a kind of attention go with that kind alone, latent attention needs its ranks "
+        "and widths, and a causal mask does not go with keys that mix all tokens.",
+        "Change the number that is named, or the kind of attention.",
     ),
     "DS240": CodeInfo(
         "malformed table of measurements",

@@ -99,14 +99,9 @@ def _show_model(
         return
     print_record(record, as_json)
     if operators:
-        wide = ("parameters", "backward_flop")
-        print_list("operators", [_narrow(row, wide) for row in rows], as_json)
+        from distsim.report.anatomy import narrow
 
-
-def _narrow(row: Record, left_out: Sequence[str]) -> Record:
-    """Return a row without some columns, under names that fit a terminal."""
-    short = {"forward_flop": "flop", "forward_bytes": "moved_bytes"}
-    return {short.get(k, k): v for k, v in row.items() if k not in left_out}
+        print_list("operators", [narrow(row) for row in rows], as_json)
 
 
 def _found(name: str) -> tuple[Model, tuple[str, ...]]:

@@ -8,7 +8,9 @@ from typing import Any
 from distsim.engine.noise import Noise
 from distsim.prediction.overheads import Checkpoint, Evaluation, Loading
 from distsim.program.build import Inputs
+from distsim.workload.network import Model
 from distsim.workload.op import Numerics
+from distsim.workload.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,10 @@ class Case:
         What varies at random from step to step.
     rest : Rest
         Loading, checkpoints, evaluation.
+    network : Model
+        The model, as written: without padding of its vocabulary.
+    shapes : tuple of Shape
+        Kinds of micro batches.
     resolved : dict
         The plan and names as plain values, for output.
     """
@@ -80,6 +86,8 @@ class Case:
     optimizer_bytes: tuple[tuple[float, ...], ...]
     parameters: int
     evaluator: str
+    network: Model
+    shapes: tuple[Shape, ...]
     resolved: dict[str, Any]
     warnings: tuple[str, ...] = field(default=())
     peak_flop_per_s: float = 0.0

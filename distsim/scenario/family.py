@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from distsim.errors import PlanError
 from distsim.scenario.schema import Plan
+from distsim.workload.attention_pattern import SUMMED
 from distsim.workload.families import PIPELINED
+from distsim.workload.model import ModelSpec
 from distsim.workload.network import Model
 from distsim.workload.op import Numerics
 
@@ -25,6 +27,25 @@ def check_fp8(numerics: Numerics, model: Model) -> None:
             value=numerics.fp8.name,
             rule="fp8 is for the linear layers of transformers",
             fix="set precision: bf16",
+        )
+
+
+def check_attention(plan: Plan, model: ModelSpec) -> None:
+    """Refuse context parallelism of attention that sums over all tokens.
+
+    Raises
+    ------
+    PlanError
+        DS308.
+    """
+    if plan.cp > 1 and model.attention in SUMMED:
+        raise PlanError(
+            "DS308",
+            f"cp({plan.cp}) with {model.attention} attention",
+            path=("plan", "cp"),
+            value=plan.cp,
+            rule="its sums over all tokens are not exchanged between ranks that divide a sequence",
+            fix="set cp: 1, or use another kind of attention",
         )
 
 

@@ -14,7 +14,7 @@ from distsim.parallel.expert_check import check_experts
 from distsim.parallel.layers import divide_layers
 from distsim.parallel.plan import Plan, resolve_mesh, resolve_microbatches
 from distsim.parallel.recompute import Recompute
-from distsim.scenario.family import check_family
+from distsim.scenario.family import check_attention, check_family
 from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, RecomputeBlock, Scenario
 from distsim.schedule import REGISTRY, Schedule, actions, chunks_of
@@ -51,6 +51,7 @@ def resolve_plan(scenario: Scenario, spec: Model, stack: Stack, length: int) -> 
             etp=etp,
             sequence_parallel=given.sequence_parallel,
         )
+        check_attention(given, mixture)
     else:
         check_family(given, spec)
     micro = resolve_microbatches(batch.global_size, batch.micro_size, dp)

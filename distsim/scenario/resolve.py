@@ -26,7 +26,6 @@ from distsim.prediction.case import Case, Jitter
 from distsim.scenario.batches import Batches, resolve_batches
 from distsim.scenario.family import check_fp8
 from distsim.scenario.host import resolve_rest
-from distsim.scenario.importers.huggingface import model_from_config
 from distsim.scenario.lengths import check_length, padded_vocabulary, sample_of
 from distsim.scenario.machine import Machine
 from distsim.scenario.numerics import resolve_numerics, resolve_optimizer
@@ -82,6 +81,8 @@ def _resolve(scenario: Scenario) -> Case:
         optimizer_bytes=states,
         parameters=spec.parameters,
         evaluator=scenario.evaluator,
+        network=spec,
+        shapes=batches.shapes,
         resolved={
             "topology": machine.topology.name,
             "device": device.name,
@@ -210,6 +211,8 @@ def _model(scenario: Scenario) -> tuple[Model, tuple[str, ...]]:
     if not isinstance(block, str):
         return network_from_block(block, ("model",)), ()
     if block.endswith(".json"):
+        from distsim.scenario.importers.huggingface import model_from_config  # only where used
+
         return model_from_config(_beside(scenario, block), path=("model",))
     return network(block, path=("model",)), ()
 

@@ -31,7 +31,7 @@ def activation(
         forward, backward, saved = [3 * e], [5 * e], 2 * e
     else:
         forward, backward, saved = [2 * e], [3 * e], e
-    if spec.bias and not shape.fusion.bias_activation:
+    if spec.biased_mlp and not shape.fusion.bias_activation:
         forward.append(2 * e)
     return Op(
         name or spec.activation,

@@ -1,17 +1,10 @@
-"""Attention, from the projected queries, keys and values to the joined heads."""
+"""Core attention in full: products of queries with keys, softmax, and products with values."""
 
 from __future__ import annotations
 
 from distsim.workload.model import ModelSpec
 from distsim.workload.op import Axis, Op, Work, WorkKind, gemm, stream
 from distsim.workload.shape import MASK_BYTES, Shape
-
-
-def rotary(spec: ModelSpec, shape: Shape) -> Op:
-    """Rotary positions on queries and keys: read and written once each way."""
-    width = (spec.heads + spec.kv_heads) * spec.head_dim
-    work = (stream(2.0 * shape.numerics.activation_bytes * shape.tokens * width),)
-    return Op("rotary", Axis.HEADS, work, work)
 
 
 def _softmax(shape: Shape, scores: float, causal: bool) -> Op:
@@ -35,10 +28,10 @@ def _unfused_attention(
 ) -> tuple[Op, ...]:
     """Products, softmax and dropout on arrays of s x s, in packed rows too: they only mask more."""
     e, b, s, keys = shape.numerics.activation_bytes, shape.sequences, shape.length, source.length
-    batch, d = b * spec.heads, spec.head_dim
+    batch, d, v = b * spec.heads, spec.key_dim, spec.value_dim
     scores = float(batch * s * keys)
     mask = MASK_BYTES if spec.dropout else 0
-    token_width = float(shape.tokens * spec.heads * d)
+    out_width = float(shape.tokens * spec.heads * v)
 
     def product(m: float, n: float, k: float) -> Work:
         return gemm(m, n, k, batch=batch, split="batch", operand_bytes=e, result_bytes=e)
@@ -53,8 +46,8 @@ def _unfused_attention(
             saved_bytes=e * kv_width,
             core_attention=True,
             # Of all core attention, so that what is exchanged around it counts once.
-            query_elements=token_width,
-            key_elements=float(source.tokens * spec.kv_heads * d),
+            query_elements=shape.tokens * spec.heads * spec.core_dim,
+            key_elements=source.tokens * spec.kv_heads * spec.core_dim,
         ),
         _softmax(shape, scores, causal),
     ]
@@ -74,9 +67,9 @@ def _unfused_attention(
         Op(
             "context",
             Axis.HEADS,
-            (product(s, d, keys), stream(2 * e * token_width)),
-            (product(s, keys, d), product(keys, d, s)),
-            saved_bytes=e * source.tokens * spec.kv_heads * d,
+            (product(s, v, keys), stream(2 * e * out_width)),
+            (product(s, keys, v), product(keys, v, s)),
+            saved_bytes=e * source.tokens * spec.kv_heads * v,
             core_attention=True,
         )
     )
@@ -91,10 +84,11 @@ def _flash_attention(spec: ModelSpec, shape: Shape, source: Shape, causal: bool)
     kernel for sequences of variable length): s^2 becomes the sum of their squared lengths.
     """
     e, b, s = shape.numerics.activation_bytes, shape.sequences, shape.length
-    batch, d = b * spec.heads, spec.head_dim
+    batch, d = b * spec.heads, spec.core_dim
     flop = 4.0 * batch * s * source.keys * d / (2 if causal else 1)
-    out_bytes = e * shape.tokens * d * spec.heads
-    qkv_bytes = out_bytes + e * source.tokens * d * 2 * spec.kv_heads
+    out_bytes = e * shape.tokens * spec.value_dim * spec.heads
+    query_bytes = e * shape.tokens * spec.key_dim * spec.heads
+    qkv_bytes = query_bytes + e * source.tokens * 2 * d * spec.kv_heads
     statistics_bytes = 4.0 * shape.tokens * spec.heads
 
     def work(factor: float, traffic: float) -> Work:
@@ -118,8 +112,8 @@ def _flash_attention(spec: ModelSpec, shape: Shape, source: Shape, causal: bool)
             saved_bytes=qkv_bytes + statistics_bytes,
             core_bytes=statistics_bytes,
             core_attention=True,
-            query_elements=float(shape.tokens * spec.heads * d),
-            key_elements=float(source.tokens * spec.kv_heads * d),
+            query_elements=shape.tokens * spec.heads * d,
+            key_elements=source.tokens * spec.kv_heads * d,
         ),
     )
 
@@ -139,22 +133,3 @@ def core_attention(
     """
     core = _flash_attention if shape.fusion.flash_attention else _unfused_attention
     return core(spec, shape, source or shape, causal)
-
-
-def attention(spec: ModelSpec, shape: Shape, *, causal: bool = True) -> tuple[Op, ...]:
-    """Self-attention from the projected queries, keys and values to the joined heads.
-
-    Core attention is that of the whole sequence, also where ranks divide its tokens: how they share
-    it is theirs to say (`distsim.parallel.context`).
-
-    Parameters
-    ----------
-    causal : bool, optional
-        See `core_attention`.
-    """
-    e = shape.numerics.activation_bytes
-    width = (spec.heads + 2 * spec.kv_heads) * spec.head_dim
-    # Backward joins the gradients of queries, keys and values into one array.
-    join = Op("qkv_join", Axis.HEADS, (), (stream(2.0 * e * shape.tokens * width),))
-    positions = (rotary(spec, shape),) if spec.positions == "rotary" else ()
-    return (join, *positions, *core_attention(spec, shape.whole, causal=causal))

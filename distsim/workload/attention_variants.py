@@ -1,70 +1,19 @@
-"""Attention in less than s^2: windows of keys, kernel features, keys of low rank.
+"""Core attention that is not all of s^2: windows of keys, kernel features, keys of low rank.
 
-=============  ==================================  =============================================
-variant        FLOP of a forward head, s tokens    paper
-=============  ==================================  =============================================
-``full``       4 s^2 d                             Vaswani 2017, arXiv 1706.03762, section 3.2.1
-``window``     4 s min(w, s) d                     Beltagy 2020, arXiv 2004.05150, section 3.1
-``linear``     4 s r d + 2 s r                     Katharopoulos 2020, arXiv 2006.16236, eq. 5, 6
-``low_rank``   4 s k d + 4 s k d to project K, V   Wang 2020, arXiv 2006.04768, equation 7
-=============  ==================================  =============================================
-
-d is the head dimension, r the features of the kernel (d where nothing else is said), k the rows to
-which keys and values are projected. Heads of keys and values may be fewer than those of queries
-(``kv_heads``: Shazeer 2019, arXiv 1911.02150; Ainslie 2023, arXiv 2305.13245): FLOP of the products
-stay, and bytes of keys and values shrink.
-
-``linear`` and ``low_rank`` hold no s x s array, so selective recomputation has nothing to drop, and
-both need sums over all tokens that context parallelism does not exchange here.
+What each costs is in `distsim.workload.attention_pattern`. ``linear`` and ``low_rank`` hold no
+s x s array, so selective recomputation has nothing to drop, and both need sums over all tokens that
+context parallelism does not exchange here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from distsim.workload.attention import core_attention
+from distsim.workload.attention_pattern import SPARSE, VARIANTS, Variant
 from distsim.workload.model import ModelSpec
 from distsim.workload.op import Axis, Op, Work, gemm, stream
 from distsim.workload.shape import Shape
-
-#: Kinds of core attention; the first is the default.
-VARIANTS = ("full", "window", "linear", "low_rank")
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """A kind of core attention with its one number.
-
-    Attributes
-    ----------
-    kind : str
-        One of `VARIANTS`.
-    size : int
-        Keys in a window, features of the kernel (0: the head dimension), or rows of the projected
-        keys. Unused for ``full``.
-    """
-
-    kind: str = VARIANTS[0]
-    size: int = 0
-
-    def parameters(self, positions: int) -> int:
-        """Parameters of one layer: two projections (size, positions) that all heads share.
-
-        Only ``low_rank`` has any; sharing over heads is Wang 2020, section 4 (headwise sharing).
-        """
-        return 2 * self.size * positions if self.kind == "low_rank" else 0
-
-    def flop(self, length: int, heads: int, head_dim: int, kv_heads: int | None = None) -> float:
-        """FLOP of the forward pass of one layer for one sequence, a mask not counted."""
-        products = 4.0 * length * heads * head_dim
-        if self.kind == "window":
-            return products * min(self.size, length)
-        if self.kind == "linear":
-            features = self.size or head_dim
-            return products * features + 2.0 * length * heads * features
-        if self.kind == "low_rank":
-            return (products + 4.0 * length * (kv_heads or heads) * head_dim) * self.size
-        return products * length
 
 
 def variant_attention(
@@ -86,8 +35,8 @@ def variant_attention(
     ValueError
         A causal mask with ``low_rank``, whose rows mix all tokens, or a kind that is unknown.
     """
-    if variant.kind == "window":
-        return window(spec, shape, variant.size, causal=causal)
+    if variant.kind in SPARSE:
+        return sparse(spec, shape, variant, causal=causal)
     if variant.kind == "linear":
         return linear_attention(spec, shape, variant.size or spec.head_dim)
     if variant.kind == "low_rank":
@@ -99,29 +48,31 @@ def variant_attention(
     return core_attention(spec, shape, causal=causal)
 
 
-def window(spec: ModelSpec, shape: Shape, size: int, *, causal: bool = False) -> tuple[Op, ...]:
-    """Fused attention of each query with `size` keys around it, or up to it under a causal mask.
+def sparse(
+    spec: ModelSpec, shape: Shape, variant: Variant, *, causal: bool = False
+) -> tuple[Op, ...]:
+    """Fused attention of each query with some of the keys.
 
-    A banded kernel runs all s x min(w, s) scores. Under a causal mask the first w queries have
-    fewer keys: s w - w^2 / 2 scores, which at w = s is half the square. Backward runs 2.5 times
-    the FLOP (Dao 2023, arXiv 2307.08691). The kernel is a fused one whatever the stack fuses;
+    The kernel runs the scores of all pairs that meet (`Variant.scores`), in whole blocks of
+    queries; in packed rows, those of a sequence of the mean length that a query sees. Backward runs
+    2.5 times the FLOP (Dao 2023, arXiv 2307.08691). It is a fused kernel whatever the stack fuses;
     unfused frameworks have no banded product.
     """
     fused = replace(shape, fusion=replace(shape.fusion, flash_attention=True))
     (op,) = core_attention(spec, fused, causal=False)
-    length, keys = float(shape.length), float(min(size, shape.length))
-    scores = length * keys - (keys * keys / 2 if causal else 0.0)
-    share = scores / (length * shape.keys)
+    length = shape.keys
+    share = variant.scores(length, causal=causal) / (length * length)
+    keys = min(variant.scores(length) / length, length)
 
-    def banded(work: Work) -> Work:
+    def some(work: Work) -> Work:
         return replace(work, n=keys, flop=work.flop * share) if share < 1 else work
 
     return (
         replace(
             op,
-            name="window_attention",
-            forward=tuple(banded(w) for w in op.forward),
-            backward_data=tuple(banded(w) for w in op.backward_data),
+            name=f"{variant.kind}_attention",
+            forward=tuple(some(w) for w in op.forward),
+            backward_data=tuple(some(w) for w in op.backward_data),
         ),
     )
 

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from distsim.workload.attention_pattern import VARIANTS, Variant
+from distsim.workload.vocabulary import SOFTMAXES, Softmax
 
 #: Kinds of layers by their feed-forward block.
 DENSE, MOE = "dense", "moe"
+#: Norms and the vectors of `hidden` parameters that each has: scale and bias, or less.
+NORMS = {"layernorm": 2, "rmsnorm": 1, "layernorm_no_bias": 1, "layernorm_plain": 0}
+#: Where norms stand, and how many a layer has: before each branch, after it, or both.
+NORM_PLACES = {"before": 2, "after": 2, "both": 4}
 
 if TYPE_CHECKING:
     from distsim.workload.network import Blocks
@@ -33,22 +40,66 @@ class ModelSpec:
         Features between the two projections of the feed-forward block of a dense layer.
     max_positions : int
         Tokens of the longest sequence. With learned positions there is one vector for each.
-    norm : {"layernorm", "rmsnorm"}
+    norm : str
+        One of `NORMS`; those of LayerNorm may lack the bias (Cohere) or both vectors (OLMo).
+    norm_place : {"before", "after", "both"}
+        Norms before each branch of a layer, behind it (OLMo 2), or both (Gemma 2). The sum of
+        branches is not normalized.
+    embedding_norm : bool
+        One more norm after the embedding (BLOOM).
+    parallel_block : bool
+        Attention and feed-forward block stand side by side behind one norm, and both are added to
+        the input (Wang 2021, GPT-J; Chowdhery 2022, PaLM, arXiv 2204.02311, section 2).
     activation : {"gelu", "swiglu"}
         SwiGLU has two projections up, one of which gates the other (Shazeer 2020,
         arXiv 2002.05202).
-    positions : {"learned", "rotary"}
+    positions : {"learned", "rotary", "alibi", "none"}
+        ``alibi`` adds a fixed bias to the scores (Press 2021, arXiv 2108.12409).
+    extra_positions : int
+        Rows of the table of learned positions that no token has (OPT: 2).
     tied_embeddings : bool
         The LM head uses the token embedding.
     bias : bool
-        Projections add a bias. The LM head and the router never do.
-    qkv_bias : bool
-        The projections to queries, keys and values add one, whatever `bias` says (Qwen).
+        Projections add a bias, unless the next three say otherwise.
+    qkv_bias, out_bias, mlp_bias : bool or None
+        Those to queries, keys and values (Qwen), from the heads back, and those of feed-forward
+        blocks and experts; None: as `bias`.
+    head_bias, router_bias : bool
+        The LM head (GPT-J, Phi) and the router (GPT-OSS) add a bias.
     qk_norm : bool
-        Queries and keys are normalized head by head before the product (Dehghani 2023,
-        arXiv 2302.05442); all heads share one vector of scales for each.
+        Queries and keys are normalized before the product (Dehghani 2023, arXiv 2302.05442).
+    qk_norm_scales : {"shared", "each"}
+        All heads share the parameters of that norm, or each has its own (OLMo 2, whose norm is
+        over all heads; the all-reduce of a divided one is not modelled).
     dropout : bool
         Trained with dropout on attention, residual branches and embedding.
+    attention : str
+        One of `distsim.workload.attention_pattern.VARIANTS`.
+    attention_size, attention_stride, attention_global : int
+        Numbers of that kind (`Variant`): keys or features, stride, global tokens.
+    full_attention_every : int
+        A layer whose number, counted from 1, is a multiple of this attends in full whatever
+        `attention` says (Gemma 2: 2; Gemma 3: 6); 0: none does.
+    attention_sinks : bool
+        Each head has a learned score beside those of the keys (GPT-OSS).
+    kv_lora_rank : int
+        Features of the latent vector from which keys and values are made: multi-head latent
+        attention (DeepSeek-V2, arXiv 2405.04434, section 2.1); 0: keys and values are projected.
+    q_lora_rank : int
+        Likewise of queries; 0: queries are projected.
+    rope_head_dim : int
+        With latent attention: features of a head with rotary positions, beside `head_dim` without;
+        all heads share those of the key.
+    v_head_dim : int
+        With latent attention: features of a value.
+    softmax : str
+        One of `distsim.workload.vocabulary.SOFTMAXES`.
+    softmax_samples : int
+        ``sampled``: words beside the target (Jean 2015, arXiv 1412.2007).
+    softmax_cutoffs : tuple of int
+        ``adaptive``: words of the head, then where clusters end (Grave 2017, arXiv 1609.04309).
+    softmax_shares : tuple of float
+        ``adaptive``: part of the tokens whose target is in each cluster.
     experts : int
         Experts of a layer that tokens are routed to; 0 = all layers are dense.
     experts_per_token : int
@@ -91,8 +142,31 @@ class ModelSpec:
     tied_embeddings: bool
     bias: bool
     dropout: bool
-    qkv_bias: bool = False
+    norm_place: str = "before"
+    embedding_norm: bool = False
+    parallel_block: bool = False
+    extra_positions: int = 0
+    qkv_bias: bool | None = None
+    out_bias: bool | None = None
+    mlp_bias: bool | None = None
+    head_bias: bool = False
+    router_bias: bool = False
     qk_norm: bool = False
+    qk_norm_scales: str = "shared"
+    attention: str = VARIANTS[0]
+    attention_size: int = 0
+    attention_stride: int = 0
+    attention_global: int = 0
+    full_attention_every: int = 0
+    attention_sinks: bool = False
+    kv_lora_rank: int = 0
+    q_lora_rank: int = 0
+    rope_head_dim: int = 0
+    v_head_dim: int = 0
+    softmax: str = SOFTMAXES[0]
+    softmax_samples: int = 0
+    softmax_cutoffs: tuple[int, ...] = ()
+    softmax_shares: tuple[float, ...] = ()
     experts: int = 0
     experts_per_token: int = 0
     expert_ffn: int = 0
@@ -143,9 +217,60 @@ class ModelSpec:
         return transformer.model_flop_per_sequence(self, length)
 
     @property
+    def biased_qkv(self) -> bool:
+        """The projections to queries, keys and values add a bias."""
+        return self.bias if self.qkv_bias is None else self.qkv_bias
+
+    @property
+    def biased_out(self) -> bool:
+        """The projection from the heads adds a bias."""
+        return self.bias if self.out_bias is None else self.out_bias
+
+    @property
+    def biased_mlp(self) -> bool:
+        """The projections of feed-forward blocks and experts add biases."""
+        return self.bias if self.mlp_bias is None else self.mlp_bias
+
+    @property
     def up_projections(self) -> int:
         """Projections up of a feed-forward block: two where one gates the other."""
         return 2 if self.activation == "swiglu" else 1
+
+    @property
+    def latent(self) -> bool:
+        """Keys and values are made from a latent vector."""
+        return self.kv_lora_rank > 0
+
+    @property
+    def key_dim(self) -> int:
+        """Features of a query and of a key of one head."""
+        return self.head_dim + (self.rope_head_dim if self.latent else 0)
+
+    @property
+    def value_dim(self) -> int:
+        """Features of a value of one head."""
+        return self.v_head_dim if self.latent else self.head_dim
+
+    @property
+    def core_dim(self) -> float:
+        """Half the features of a key and a value together: 4 s^2 of it is what a head costs."""
+        return (self.key_dim + self.value_dim) / 2
+
+    def variant_of(self, layer: int) -> Variant:
+        """Return the kind of core attention of a layer, counted from 0."""
+        every = self.full_attention_every
+        if every and (layer + 1) % every == 0:
+            return Variant()
+        return Variant(
+            self.attention, self.attention_size, self.attention_stride, self.attention_global
+        )
+
+    @property
+    def output_softmax(self) -> Softmax:
+        """How the loss deals with the vocabulary."""
+        return Softmax(
+            self.softmax, self.softmax_samples, self.softmax_cutoffs, self.softmax_shares
+        )
 
     @property
     def parameters(self) -> int:
@@ -155,80 +280,33 @@ class ModelSpec:
     @property
     def active_parameters(self) -> int:
         """Parameters that one token uses: all but those of the experts it is not routed to."""
-        idle = self.layer_kinds.count(MOE) * (self.experts - self.experts_per_token)
-        return self.parameters - idle * self._feed_forward(self.expert_ffn)
+        from distsim.workload.parameters import feed_forward
 
-    def _feed_forward(self, width: int) -> int:
-        """Parameters of one feed-forward block with `width` features between the projections."""
-        up = width * self.up_projections
-        biases = up + self.hidden if self.bias else 0
-        return self.hidden * up + width * self.hidden + biases
+        idle = self.layer_kinds.count(MOE) * (self.experts - self.experts_per_token)
+        return self.parameters - idle * feed_forward(self, self.expert_ffn)
 
     def parameters_by_part(self) -> dict[str, int]:
         """Return the exact number of parameters of each part, over all layers.
 
-        Returns
-        -------
-        dict of str to int
-            ``token_embedding, position_embedding, attention, mlp, norms, lm_head``; with experts
-            also ``router, experts, shared_experts`` after ``mlp``.
-
-        Notes
-        -----
-        With h = hidden, f = ffn, V = vocab, q = heads * head_dim, k = kv_heads * head_dim:
-
-        ==================  ====================================  =================
-        part                weights                               biases, if any
-        ==================  ====================================  =================
-        token_embedding     V h                                   none
-        position_embedding  max_positions * h, if learned         none
-        attention           h (q + 2k) + q h a layer              q + 2k + h
-        mlp, gelu           h f + f h a dense layer               f + h
-        mlp, swiglu         h 2f + f h a dense layer              2f + h
-        router              h experts a layer with experts        none
-        experts             as mlp with expert_ffn, each of them  likewise, each
-        shared_experts      as mlp with shared_ffn; h if gated    likewise
-        norms               h each: two a layer and a final one   h for LayerNorm
-        norms, qk_norm      2 head_dim a layer beside these       none
-        lm_head             V h, none if tied                     none
-        ==================  ====================================  =================
-
-        For a GPT this is 12 l h^2 (1 + 13/12h + (V + s)/12lh), equation 2 of Narayanan 2021
-        (arXiv 2104.04473), and 2h for the final norm, which that equation leaves out.
+        See `distsim.workload.parameters.by_part`.
         """
-        h, layers = self.hidden, self.layers
-        query, pair = self.heads * self.head_dim, 2 * self.kv_heads * self.head_dim
-        attention = h * (query + pair) + query * h
-        attention += query + pair if self.bias or self.qkv_bias else 0
-        attention += h if self.bias else 0
-        norms = (2 * layers + 1) * h * (2 if self.norm == "layernorm" else 1)
-        mixtures = self.layer_kinds.count(MOE)
-        shared = self._feed_forward(self.shared_ffn) if self.shared_experts else 0
-        parts = {
-            "token_embedding": self.vocab * h,
-            "position_embedding": self.max_positions * h if self.positions == "learned" else 0,
-            "attention": layers * attention,
-            "mlp": (layers - mixtures) * self._feed_forward(self.ffn),
-            "router": mixtures * h * self.experts,
-            "experts": mixtures * self.experts * self._feed_forward(self.expert_ffn),
-            "shared_experts": mixtures * (shared + (h if self.shared_gate else 0)),
-            "norms": norms + (layers * 2 * self.head_dim if self.qk_norm else 0),
-            "lm_head": 0 if self.tied_embeddings else self.vocab * h,
-        }
-        absent = () if mixtures else ("router", "experts", "shared_experts")
-        return {part: count for part, count in parts.items() if part not in absent}
+        from distsim.workload.parameters import by_part  # knows this class
+
+        return by_part(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, with counts of parameters; of experts only if there are any."""
+        """Return plain values, with counts of parameters.
+
+        What only some models have is there where it says something.
+        """
         counts: dict[str, Any] = {"parameters": self.parameters}
         if self.experts:
             counts["active_parameters"] = self.active_parameters
-        keys = KEYS if self.experts else [key for key in KEYS if key not in EXPERT_KEYS]
-        return (
-            {key: getattr(self, key) for key in keys}
-            | counts
-            | {"parameters_by_part": self.parameters_by_part()}
-        )
+        values = {key: getattr(self, key) for key in KEYS}
+        silent = _SILENT if self.experts else _SILENT | EXPERT_KEYS
+        shown = {k: v for k, v in values.items() if k not in silent or v != silent[k]}
+        plain = {k: list(v) if isinstance(v, tuple) else v for k, v in shown.items()}
+        return plain | counts | {"parameters_by_part": self.parameters_by_part()}
 
 
 #: What a family says where a block is silent (Radford 2019; Touvron 2023, arXiv 2302.13971).
@@ -264,8 +342,14 @@ _ABOUT_EXPERTS = (
     "dense_layers",
     "moe_every",
     "capacity_factor",
+    "router_bias",
 )
+_DEFAULTS = {field.name: field.default for field in fields(ModelSpec)}
 #: Keys that say something only of a model with experts, and what they are where it is silent.
-EXPERT_KEYS = {
-    field.name: field.default for field in fields(ModelSpec) if field.name in _ABOUT_EXPERTS
-}
+EXPERT_KEYS = {key: _DEFAULTS[key] for key in _ABOUT_EXPERTS}
+_USUAL = (
+    *("published_parameters", "qkv_bias", "qk_norm", *_ABOUT_EXPERTS),
+    *(key for key, value in _DEFAULTS.items() if value is MISSING),
+)
+#: What only a few models have, and what stands there for all others.
+_SILENT = {key: value for key, value in _DEFAULTS.items() if key not in _USUAL} | {"qkv_bias": None}

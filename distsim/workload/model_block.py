@@ -7,7 +7,11 @@ from math import isfinite
 from typing import Any
 
 from distsim.errors import WorkloadError, nearest, show
-from distsim.workload.model import EXPERT_KEYS, FAMILIES, KEYS, MOE, ModelSpec
+from distsim.workload.attention_pattern import VARIANTS
+from distsim.workload.families.checking import out_of_range, wrong_type
+from distsim.workload.model import FAMILIES, KEYS, NORM_PLACES, NORMS, ModelSpec
+from distsim.workload.model_checks import check_model, nearest_divisor
+from distsim.workload.vocabulary import SOFTMAXES
 
 Path = tuple[str | int, ...]
 
@@ -28,15 +32,33 @@ _COUNTS = {
     "shared_ffn": 10_000_000,
     "dense_layers": 10_000,
     "moe_every": 10_000,
+    "extra_positions": 100_000,
+    "attention_size": 100_000_000,
+    "attention_stride": 100_000_000,
+    "attention_global": 100_000_000,
+    "full_attention_every": 10_000,
+    "kv_lora_rank": 1_000_000,
+    "q_lora_rank": 1_000_000,
+    "rope_head_dim": 100_000,
+    "v_head_dim": 100_000,
+    "softmax_samples": 10_000_000,
     "published_parameters": 10**18,
 }
 #: Counts that may be none at all.
-_MAY_BE_ZERO = ("experts", "shared_experts", "shared_ffn", "dense_layers")
+_MAY_BE_ZERO = (
+    *("experts", "shared_experts", "shared_ffn", "dense_layers", "extra_positions"),
+    *("attention_size", "attention_stride", "attention_global", "full_attention_every"),
+    *("kv_lora_rank", "q_lora_rank", "rope_head_dim", "v_head_dim", "softmax_samples"),
+)
 _CHOICES = {
     "family": tuple(FAMILIES),
-    "norm": ("layernorm", "rmsnorm"),
+    "norm": tuple(NORMS),
+    "norm_place": tuple(NORM_PLACES),
     "activation": ("gelu", "swiglu"),
-    "positions": ("learned", "rotary"),
+    "positions": ("learned", "rotary", "alibi", "none"),
+    "qk_norm_scales": ("shared", "each"),
+    "attention": VARIANTS,
+    "softmax": SOFTMAXES,
 }
 _REQUIRED = {
     "family": "gpt",
@@ -46,7 +68,15 @@ _REQUIRED = {
     "vocab": 51200,
     "max_positions": 2048,
 }
-_SWITCHES = ("tied_embeddings", "bias", "dropout", "qkv_bias", "qk_norm", "shared_gate")
+_SWITCHES = (
+    *("tied_embeddings", "bias", "dropout", "head_bias", "router_bias", "qk_norm", "shared_gate"),
+    *("embedding_norm", "parallel_block", "attention_sinks"),
+)
+#: Switches that may also be null: as `bias`.
+_OVERRIDES = ("qkv_bias", "out_bias", "mlp_bias")
+#: Lists of numbers, whole ones or shares of 1.
+_LISTS = {"softmax_cutoffs": int, "softmax_shares": float}
+_LONGEST_LIST = 100
 _LONGEST_TEXT = 1000
 
 
@@ -71,7 +101,8 @@ def from_mapping(block: object, path: Path = (), *, name: str = "inline") -> Mod
     ------
     WorkloadError
         DS201 unknown key, DS202 wrong type, DS203 out of range, DS204 no such choice, DS205 keys
-        missing, DS223 to DS225 counts that do not divide, DS226 to DS229 experts that cannot be.
+        missing, DS223 to DS225 counts that do not divide, DS226 to DS229 experts that cannot be,
+        DS239 attention and DS220 a softmax that cannot be.
     """
     given = checked(block, path)
     _require(given, tuple(_REQUIRED), path)
@@ -85,9 +116,10 @@ def from_mapping(block: object, path: Path = (), *, name: str = "inline") -> Mod
     values.setdefault("kv_heads", heads)
     if "head_dim" not in values:
         values["head_dim"] = _head_dim(hidden, heads, path)
+    for key in _LISTS:
+        values[key] = tuple(values.get(key, ()))
     spec = ModelSpec(**values)
-    _check_heads(spec, path)
-    _check_experts(spec, path)
+    check_model(spec, path)
     return spec
 
 
@@ -136,41 +168,34 @@ def _checker(key: str) -> Callable[[str, object, Path], None]:
         return _check_choice
     if key == "capacity_factor":
         return _check_factor
+    if key in _LISTS:
+        return _check_list
+    if key in _OVERRIDES:
+        return _check_override
     return _check_switch if key in _SWITCHES else _check_text
 
 
 def _check_count(key: str, value: object, path: Path) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(key, value, path, "a whole number")
+        raise wrong_type(key, value, path, "a whole number")
     least = 0 if key in _MAY_BE_ZERO else 1
     if not least <= value <= _COUNTS[key]:
-        raise _out_of_range(key, value, path, f"{least} <= {key} <= {_COUNTS[key]}")
+        raise out_of_range(key, value, path, f"{least} <= {key} <= {_COUNTS[key]}")
 
 
 def _check_factor(key: str, value: object, path: Path) -> None:
     if value is None:
         return
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise _wrong_type(key, value, path, "a number, or null to drop nothing")
+        raise wrong_type(key, value, path, "a number, or null to drop nothing")
     if not (value > 0 and isfinite(value)):
-        raise _out_of_range(key, value, path, f"{key} > 0")
-
-
-def _out_of_range(key: str, value: object, path: Path, rule: str) -> WorkloadError:
-    return WorkloadError(
-        "DS203",
-        f"{key} is {show(value)}",
-        path=path,
-        value=value,
-        rule=rule,
-        fix="write a value in that range",
-    )
+        raise out_of_range(key, value, path, f"{key} > 0")
 
 
 def _check_choice(key: str, value: object, path: Path) -> None:
     choices = _CHOICES[key]
     if not isinstance(value, str):
-        raise _wrong_type(key, value, path, f"one of {', '.join(choices)}")
+        raise wrong_type(key, value, path, f"one of {', '.join(choices)}")
     if value not in choices:
         near = nearest(value, choices)
         raise WorkloadError(
@@ -185,23 +210,31 @@ def _check_choice(key: str, value: object, path: Path) -> None:
 
 def _check_switch(key: str, value: object, path: Path) -> None:
     if not isinstance(value, bool):
-        raise _wrong_type(key, value, path, "true or false")
+        raise wrong_type(key, value, path, "true or false")
+
+
+def _check_override(key: str, value: object, path: Path) -> None:
+    if value is not None and not isinstance(value, bool):
+        raise wrong_type(key, value, path, "true, false, or null to be as bias")
+
+
+def _check_list(key: str, value: object, path: Path) -> None:
+    kind = _LISTS[key]
+    wanted = "a list of " + ("whole numbers" if kind is int else "shares from 0 to 1")
+    if not isinstance(value, list | tuple) or len(value) > _LONGEST_LIST:
+        raise wrong_type(key, value, path, wanted)
+    for index, one in enumerate(value):
+        right = isinstance(one, int if kind is int else int | float) and not isinstance(one, bool)
+        if not right:
+            raise wrong_type(key, one, (*path, index), wanted)
+        most = _COUNTS["vocab"] if kind is int else 1
+        if not 0 <= one <= most:
+            raise out_of_range(key, one, (*path, index), f"0 <= {key} <= {most}")
 
 
 def _check_text(key: str, value: object, path: Path) -> None:
     if not isinstance(value, str) or not 0 < len(value.strip()) <= len(value) <= _LONGEST_TEXT:
-        raise _wrong_type(key, value, path, f"a text of 1 to {_LONGEST_TEXT} characters")
-
-
-def _wrong_type(key: str, value: object, path: Path, wanted: str) -> WorkloadError:
-    return WorkloadError(
-        "DS202",
-        f"{key} is {show(value)}, not {wanted}",
-        path=path,
-        value=value,
-        rule=f"{key} is {wanted}",
-        fix=f"write {wanted}",
-    )
+        raise wrong_type(key, value, path, f"a text of 1 to {_LONGEST_TEXT} characters")
 
 
 def _require(values: Mapping[str, object], keys: tuple[str, ...], path: Path) -> None:
@@ -228,30 +261,9 @@ def _head_dim(hidden: int, heads: int, path: Path) -> int:
             path=(*path, "heads"),
             value=heads,
             rule="hidden % heads == 0, unless head_dim is given",
-            fix=f"use {_nearest_divisor(hidden, heads)} heads, or give head_dim",
+            fix=f"use {nearest_divisor(hidden, heads)} heads, or give head_dim",
         )
     return quotient
-
-
-def _check_heads(spec: ModelSpec, path: Path) -> None:
-    if spec.heads % spec.kv_heads:
-        raise WorkloadError(
-            "DS224",
-            f"kv_heads({spec.kv_heads}) does not divide heads({spec.heads})",
-            path=(*path, "kv_heads"),
-            value=spec.kv_heads,
-            rule="heads % kv_heads == 0: each head of keys and values serves as many queries",
-            fix=f"use kv_heads: {_nearest_divisor(spec.heads, spec.kv_heads)}",
-        )
-    if spec.positions == "rotary" and spec.head_dim % 2:
-        raise WorkloadError(
-            "DS225",
-            f"head_dim({spec.head_dim}) is odd",
-            path=(*path, "head_dim"),
-            value=spec.head_dim,
-            rule="head_dim % 2 == 0 with rotary positions, which turn features in pairs",
-            fix=f"use head_dim: {spec.head_dim + 1}, or positions: learned",
-        )
 
 
 def _fill_experts(values: dict[str, Any], path: Path) -> None:
@@ -270,75 +282,3 @@ def _fill_experts(values: dict[str, Any], path: Path) -> None:
 
 def _all_mixtures(values: Mapping[str, Any]) -> bool:
     return not values.get("dense_layers") and values.get("moe_every", 1) == 1
-
-
-def _check_experts(spec: ModelSpec, path: Path) -> None:
-    if not spec.experts:
-        _check_nothing_of_experts(spec, path)
-        return
-    most = spec.experts
-    if spec.experts_per_token > most:
-        raise WorkloadError(
-            "DS227",
-            f"experts_per_token({spec.experts_per_token}) is more than experts({most})",
-            path=(*path, "experts_per_token"),
-            value=spec.experts_per_token,
-            rule="experts_per_token <= experts: a token goes to different experts",
-            fix=f"use experts_per_token <= {most}, or more experts",
-        )
-    if MOE not in spec.layer_kinds:
-        raise WorkloadError(
-            "DS228",
-            f"no layer has experts: dense_layers({spec.dense_layers}) and "
-            f"moe_every({spec.moe_every}) leave none of {spec.layers}",
-            path=(*path, "dense_layers" if spec.dense_layers else "moe_every"),
-            value=spec.dense_layers or spec.moe_every,
-            rule="some i in dense_layers + 1 .. layers has i % moe_every == 0",
-            fix="lower dense_layers or moe_every, or set experts: 0",
-        )
-    _check_shared(spec, path)
-    bound = spec.experts / spec.experts_per_token
-    if spec.capacity_factor is not None and spec.capacity_factor > bound:
-        rule = f"capacity_factor <= experts / experts_per_token = {bound:g}: an expert then has "
-        rule += "room for every token"
-        raise _out_of_range(
-            "capacity_factor", spec.capacity_factor, (*path, "capacity_factor"), rule
-        )
-
-
-def _check_nothing_of_experts(spec: ModelSpec, path: Path) -> None:
-    for key, silent in EXPERT_KEYS.items():
-        value = getattr(spec, key)
-        if value != silent:
-            raise WorkloadError(
-                "DS226",
-                f"{key} is {show(value)}, but the model has no experts",
-                path=(*path, key),
-                value=value,
-                rule=f"with experts: 0 there is no {key}",
-                fix=f"remove {key}, or state experts and experts_per_token",
-            )
-
-
-def _check_shared(spec: ModelSpec, path: Path) -> None:
-    count, width = spec.shared_experts, spec.shared_ffn
-    if count and width and width % count == 0:
-        return
-    if not count and not width and not spec.shared_gate:
-        return
-    key = "shared_gate" if not count and not width else "shared_ffn"
-    raise WorkloadError(
-        "DS229",
-        f"shared_experts({count}) and shared_ffn({width}) do not fit"
-        + (" with a shared_gate" if key == "shared_gate" else ""),
-        path=(*path, key),
-        value=getattr(spec, key),
-        rule="shared_ffn is the features of all shared experts, a whole number for each; without "
-        "shared experts there are none, and nothing to gate",
-        fix="state shared_experts and leave shared_ffn out where they are as wide as the others",
-    )
-
-
-def _nearest_divisor(whole: int, part: int) -> int:
-    divisors = [d for d in range(1, whole + 1) if whole % d == 0]
-    return min(divisors, key=lambda d: abs(d - part))

@@ -75,7 +75,7 @@ def router(spec: ModelSpec, shape: Shape) -> Op:
                 result_bytes=2 * e + 2 * num.gradient_bytes,
             ),
         ),
-        replicated_parameters=h * n,
+        replicated_parameters=(h + spec.router_bias) * n,
         saved_bytes=(SCORE_BYTES + MAP_BYTES) * scores
         + CHOICE_BYTES * choices
         + (0.0 if spec.shared_experts else taken),
@@ -158,7 +158,7 @@ class _Projection:
         works = [self.product(self.inputs, self.outputs, k, split, result_bytes)]
         if not fused:  # a pass of its own adds the fresh gradient into the buffer
             works.append(_stream((e + 2 * g) * self.weights, "batch"))
-        if self.spec.bias:
+        if self.spec.biased_mlp:
             works.append(_stream(e * total * self.outputs, "tokens" if self.row else "bytes"))
         return works
 
@@ -198,7 +198,7 @@ def grouped_linear(
     kept = num.fp8.element_bytes if num.fp8 else num.activation_bytes
     x, dy = kept * total * inputs, kept * total * outputs
     projection = _Projection(spec, shape, inputs, outputs, row)
-    biases = spec.experts * outputs if spec.bias else 0
+    biases = spec.experts * outputs if spec.biased_mlp else 0
     return Op(
         name,
         Axis.EXPERTS,
@@ -222,7 +222,7 @@ def _shared(spec: ModelSpec, shape: Shape) -> tuple[Op, Op, Op]:
         shape,
         spec.hidden,
         spec.shared_ffn * spec.up_projections,
-        bias=spec.bias,
+        bias=spec.biased_mlp,
         opens=True,
         shared_input=True,
     )
@@ -232,7 +232,7 @@ def _shared(spec: ModelSpec, shape: Shape) -> tuple[Op, Op, Op]:
         shape,
         spec.shared_ffn,
         spec.hidden,
-        bias=spec.bias,
+        bias=spec.biased_mlp,
         row=True,
         closes=True,
     )

@@ -1,42 +1,114 @@
-"""Heads for large vocabularies: the product with the vocabulary and the loss, in full or less.
+"""The product with the vocabulary and the loss, in full or less, as operators.
 
-=============  ======================================================  =========================
-head           FLOP of a forward token                                 paper
-=============  ======================================================  =========================
-``full``       2 h V                                                   Shoeybi 2019, section 3
-``sampled``    2 h (n + 1)                                             Jean 2015, arXiv 1412.2007
-``adaptive``   2 h (V_0 + c) + 2 sum over c clusters of                Grave 2017,
-               p_i (h d_i + d_i V_i)                                   arXiv 1609.04309
-=============  ======================================================  =========================
-
-h features, V words, n samples; V_0 frequent words, and clusters of V_i rarer ones, of which a token
-has one as its target with probability p_i. The gradient is two products for each of these.
-Whether the loss is one fused kernel is `Fusion.cross_entropy`. No head here has a bias.
+What each costs is in `distsim.workload.vocabulary`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from distsim.workload.families.layers import dense
 from distsim.workload.linear import linear
-from distsim.workload.model import ModelSpec
 from distsim.workload.op import Axis, Op, Work, gemm, stream
 from distsim.workload.shape import Shape
-from distsim.workload.transformer import head
-
-#: Features of a cluster are those of the one before over this (Grave 2017, whose words of a
-#: cluster have vectors a quarter as long; the default of PyTorch's AdaptiveLogSoftmaxWithLoss).
-REDUCTION = 4
+from distsim.workload.vocabulary import Cluster, Softmax, clusters
 
 
-def full(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
+class Output(Protocol):
+    """What a model says of its end."""
+
+    @property
+    def hidden(self) -> int:
+        """Features that go in."""
+
+    @property
+    def vocab(self) -> int:
+        """Words."""
+
+    @property
+    def tied_embeddings(self) -> bool:
+        """The table is that of the embedding."""
+
+    @property
+    def head_bias(self) -> bool:
+        """The full product adds a bias."""
+
+    @property
+    def output_softmax(self) -> Softmax:
+        """The kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The end of a model that is no decoder-only transformer; see `Output`."""
+
+    hidden: int
+    vocab: int
+    output_softmax: Softmax
+    tied_embeddings: bool = False
+    head_bias: bool = False
+
+
+def output(spec: Output, shape: Shape) -> tuple[Op, ...]:
+    """Return the LM head and the loss of a model."""
+    chosen = spec.output_softmax
+    if chosen.kind == "sampled":
+        return sampled(spec, shape, chosen.samples)
+    if chosen.kind == "adaptive":
+        tail = clusters(spec.hidden, chosen.cutoffs, spec.vocab, chosen.shares)
+        return adaptive(spec, shape, chosen.cutoffs[0], tail)
+    return full(spec, shape)
+
+
+def full(spec: Output, shape: Shape) -> tuple[Op, ...]:
     """Return the product with the whole vocabulary and its cross entropy."""
-    return head(spec, shape)[1:]
+    product = linear(
+        "lm_head",
+        Axis.VOCAB,
+        shape,
+        spec.hidden,
+        spec.vocab,
+        bias=False,
+        opens=True,
+        tied=spec.tied_embeddings,
+        fp8=False,
+    )
+    bias = (_bias(spec, shape),) if spec.head_bias else ()
+    return (product, *bias, cross_entropy(spec.vocab, shape))
 
 
-def sampled(spec: ModelSpec, shape: Shape, samples: int) -> tuple[Op, ...]:
+def _bias(spec: Output, shape: Shape) -> Op:
+    """Return the bias of the LM head: its gradient is a sum over tokens."""
+    logits = shape.numerics.activation_bytes * float(shape.tokens) * spec.vocab
+    apart = () if shape.fusion.linear_bias_epilogue else (stream(2 * logits),)
+    return Op("lm_head_bias", Axis.VOCAB, apart, (), (stream(logits),), parameters=spec.vocab)
+
+
+def cross_entropy(words: int, shape: Shape) -> Op:
+    """Return the loss of every token on fp32 logits (4 bytes) of `words` words.
+
+    The logits are copied, reduced to maxima, shifted, exponentiated, summed and divided in passes
+    of their own (38 + 22 bytes a logit), or in one fused kernel.
+    """
+    e = shape.numerics.activation_bytes
+    logits = float(shape.tokens * words)
+    fused = shape.fusion.cross_entropy
+    passes = [e + 4, 4] if fused else [e + 4, 4, 8, 8, 4, 8]
+    backward = [4 + e] if fused else [8, 8, 4 + e]
+    return Op(
+        "cross_entropy",
+        Axis.VOCAB,
+        tuple(stream(p * logits) for p in passes),
+        tuple(stream(p * logits) for p in backward),
+        saved_bytes=4 * logits,
+        # Where ranks divide the vocabulary: maxima, logits of the targets, sums (fp32 each).
+        reduced_bytes=(4.0 * shape.tokens,) * 3,
+    )
+
+
+def sampled(spec: Output, shape: Shape, samples: int) -> tuple[Op, ...]:
     """Return a softmax over the target and `samples` words that all tokens of a micro batch share.
 
     Rows of the table are copied together for the product; their gradients are added back into the
@@ -58,7 +130,7 @@ def sampled(spec: ModelSpec, shape: Shape, samples: int) -> tuple[Op, ...]:
 
     # The target's own logit: one dot product a token, bounded by reading both vectors.
     target = replace(stream(e * (2 * elements + tokens)), flop=2.0 * elements)
-    loss = head(replace(spec, vocab=samples + 1), shape)[-1]
+    loss = cross_entropy(samples + 1, shape)
     return (
         Op(
             "sampled_rows",
@@ -86,66 +158,12 @@ def sampled(spec: ModelSpec, shape: Shape, samples: int) -> tuple[Op, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Rarer words that share a projection.
-
-    Attributes
-    ----------
-    words : int
-        V_i.
-    features : int
-        d_i: the projection reduces h to this before the product.
-    share : float
-        p_i: the part of tokens whose target is one of these words.
-    """
-
-    words: int
-    features: int
-    share: float
-
-
-def clusters(
-    hidden: int, cutoffs: Sequence[int], vocab: int, shares: Sequence[float]
-) -> tuple[Cluster, ...]:
-    """Return the clusters between cutoffs, words being sorted by falling frequency.
-
-    Cluster i = 1, 2, ... has ``hidden // REDUCTION ** i`` features.
-
-    Parameters
-    ----------
-    cutoffs : sequence of int
-        The first is V_0; each next one ends a cluster, and `vocab` ends the last.
-    shares : sequence of float
-        p_i of each cluster, which is data: text with a Zipf tail has little in the last ones.
-
-    Raises
-    ------
-    ValueError
-        Cutoffs that do not rise to below `vocab`, or shares that are not one for each cluster, each
-        at least 0 and together at most 1.
-    """
-    ends = [*cutoffs, vocab]
-    if not cutoffs or any(b <= a for a, b in zip([0, *ends], ends, strict=False)):
-        raise ValueError(f"cutoffs {list(cutoffs)} do not rise from above 0 to below {vocab}")
-    if len(shares) != len(cutoffs) or min(shares) < 0 or sum(shares) > 1:
-        raise ValueError(
-            f"shares {list(shares)} are not {len(cutoffs)} numbers >= 0 that sum to at most 1"
-        )
-    return tuple(
-        Cluster(end - begin, max(hidden // REDUCTION**i, 1), share)
-        for i, (begin, end, share) in enumerate(zip(ends, ends[1:], shares, strict=False), start=1)
-    )
-
-
-def adaptive(
-    spec: ModelSpec, shape: Shape, frequent: int, tail: Sequence[Cluster]
-) -> tuple[Op, ...]:
+def adaptive(spec: Output, shape: Shape, frequent: int, tail: Sequence[Cluster]) -> tuple[Op, ...]:
     """Return a softmax over frequent words and clusters, and one inside each cluster.
 
     All tokens pass the first one; the rows of tokens with a target in cluster i are gathered for
     its projection (on every rank of a tensor-parallel group) and its product. The count of such
-    tokens is rounded to a whole number.
+    tokens is rounded to a whole number, at least one.
 
     Parameters
     ----------
@@ -156,7 +174,7 @@ def adaptive(
     e, h = shape.numerics.activation_bytes, spec.hidden
     ops: list[Op] = [*_level("adaptive_head", spec, shape, h, frequent + len(tail))]
     for i, cluster in enumerate(tail, start=1):
-        rows = round(shape.tokens * cluster.share)
+        rows = max(round(shape.tokens * cluster.share), 1)
         part = replace(shape, sequences=rows, length=1, context=1, segment_length=0.0)
         moved = (stream(2 * e * float(rows * h)),)
         name = f"adaptive_cluster_{i}"
@@ -166,7 +184,7 @@ def adaptive(
     return tuple(ops)
 
 
-def _level(name: str, spec: ModelSpec, shape: Shape, inputs: int, words: int) -> tuple[Op, Op]:
-    loss = head(replace(spec, vocab=words), shape)[-1]
+def _level(name: str, spec: Output, shape: Shape, inputs: int, words: int) -> tuple[Op, Op]:
+    loss = cross_entropy(words, shape)
     product = linear(name, Axis.VOCAB, shape, inputs, words, bias=False, opens=True, fp8=False)
     return product, replace(loss, name=f"{name}_loss")

@@ -8,28 +8,20 @@ Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1): s b h (34 + 5 a s / h) 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from distsim.workload import moe
 from distsim.workload.activation import activation
-from distsim.workload.attention import attention
+from distsim.workload.attention_block import attention_block
+from distsim.workload.attention_pattern import Variant
 from distsim.workload.linear import linear
 from distsim.workload.model import DENSE, MOE, ModelSpec
 from distsim.workload.network import Blocks
+from distsim.workload.norms import norm
 from distsim.workload.op import Axis, Op, stream
+from distsim.workload.parameters import attention_weights
 from distsim.workload.shape import MASK_BYTES, Shape
-
-
-def norm(name: str, spec: ModelSpec, shape: Shape) -> Op:
-    """LayerNorm or RMSNorm: one pass forward; two backward (input, then scale and bias)."""
-    e, elements = shape.numerics.activation_bytes, float(shape.tokens * spec.hidden)
-    return Op(
-        name,
-        Axis.TOKENS,
-        forward=(stream(2 * e * elements),),
-        backward_data=(stream(3 * e * elements),),
-        backward_weight=(stream(2 * e * elements),),
-        replicated_parameters=spec.hidden * (2 if spec.norm == "layernorm" else 1),
-        saved_bytes=e * elements,
-    )
+from distsim.workload.softmax import output
 
 
 def residual(name: str, spec: ModelSpec, shape: Shape) -> Op:
@@ -49,32 +41,23 @@ def residual(name: str, spec: ModelSpec, shape: Shape) -> Op:
     return Op(name, Axis.TOKENS, tuple(forward), tuple(backward), saved_bytes=mask * elements)
 
 
-def qk_norm(spec: ModelSpec, shape: Shape) -> Op:
-    """RMSNorm of every head of queries and keys; the scales are the same for all heads."""
-    e = shape.numerics.activation_bytes
-    elements = float(shape.tokens * (spec.heads + spec.kv_heads) * spec.head_dim)
-    return Op(
-        "qk_norm",
-        Axis.HEADS,
-        forward=(stream(2 * e * elements),),
-        backward_data=(stream(3 * e * elements),),
-        backward_weight=(stream(2 * e * elements),),
-        replicated_parameters=2 * spec.head_dim,
-        saved_bytes=e * elements,
-    )
-
-
 def layer_kinds(spec: ModelSpec) -> tuple[str, ...]:
-    """Return the kind of each layer, ``dense`` or ``moe``."""
-    return spec.layer_kinds
+    """Return the kind of each layer: ``dense`` or ``moe``, and its attention if layers differ."""
+    if not spec.full_attention_every or spec.attention == "full":
+        return spec.layer_kinds
+    return tuple(f"{kind} {spec.variant_of(i).kind}" for i, kind in enumerate(spec.layer_kinds))
 
 
 def blocks(spec: ModelSpec, shape: Shape) -> Blocks:
     """Return the operators of a model for one micro batch."""
     kinds = layer_kinds(spec)
+
+    def of(layer: int) -> tuple[Op, ...]:
+        return layer_of(spec.layer_kinds[layer], spec, shape, spec.variant_of(layer))
+
     return Blocks(
         kinds,
-        {kind: layer_of(kind, spec, shape) for kind in dict.fromkeys(kinds)},
+        {kind: of(kinds.index(kind)) for kind in dict.fromkeys(kinds)},
         embedding(spec, shape),
         head(spec, shape),
         float(shape.tokens * spec.hidden),
@@ -86,60 +69,63 @@ def layer(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
     return layer_of(DENSE, spec, shape)
 
 
-def layer_of(kind: str, spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
+def layer_of(
+    kind: str, spec: ModelSpec, shape: Shape, variant: Variant | None = None
+) -> tuple[Op, ...]:
     """Operators of one layer in forward order.
 
     Parameters
     ----------
-    kind : str
-        One of `layer_kinds`.
+    kind : {"dense", "moe"}
+        Its feed-forward block.
+    variant : Variant, optional
+        Its attention; by default that of the first layer.
     """
-    return (
-        *_attention_block(spec, shape),
-        norm("mlp_norm", spec, shape),
-        *(moe.block(spec, shape) if kind == MOE else _feed_forward(spec, shape)),
-        residual("mlp_residual", spec, shape),
-    )
+    attention = attention_block(spec, shape, variant or spec.variant_of(0))
+    mlp = moe.block(spec, shape) if kind == MOE else feed_forward(spec, shape)
+    if spec.parallel_block:
+        return _side_by_side(spec, shape, attention, mlp)
+    return (*_branch("attention", spec, shape, attention), *_branch("mlp", spec, shape, mlp))
 
 
-def _attention_block(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
-    width = spec.heads * spec.head_dim
-    qkv = width + 2 * spec.kv_heads * spec.head_dim
-    biased = spec.bias or spec.qkv_bias
+def _branch(name: str, spec: ModelSpec, shape: Shape, ops: tuple[Op, ...]) -> tuple[Op, ...]:
+    """Return a residual branch with its norms (`NORM_PLACES`)."""
+    before = (norm(f"{name}_norm", spec, shape),) if spec.norm_place != "after" else ()
+    behind = (norm(f"{name}_norm_behind", spec, shape),) if spec.norm_place != "before" else ()
+    return (*before, *ops, *behind, residual(f"{name}_residual", spec, shape))
+
+
+def _side_by_side(
+    spec: ModelSpec, shape: Shape, attention: tuple[Op, ...], mlp: tuple[Op, ...]
+) -> tuple[Op, ...]:
+    """Return attention and feed-forward block behind one norm, added to the input together.
+
+    Both read one array, so it enters a divided region once; both results are summed before they
+    leave it (Chowdhery 2022, arXiv 2204.02311, section 2): 2 all-reduces a layer in place of 4.
+    """
+    e, elements = shape.numerics.activation_bytes, float(shape.tokens * spec.hidden)
+    last, up = attention[-1], mlp[0]
+    inside = replace(last, closes=False, region_elements=0.0)
+    same = replace(up, opens=False, region_elements=0.0, saved_token_bytes=0.0)
+    # Forward the sum of both branches, backward that of both gradients of the norm's result.
+    added = Op("branch_sum", Axis.TOKENS, (stream(3 * e * elements),), (stream(3 * e * elements),))
     return (
         norm("attention_norm", spec, shape),
-        linear(
-            "qkv",
-            Axis.HEADS,
-            shape,
-            spec.hidden,
-            qkv,
-            bias=biased,
-            opens=True,
-            bias_pass=biased and not shape.fusion.linear_bias_epilogue,
-        ),
-        *((qk_norm(spec, shape),) if spec.qk_norm else ()),
-        *attention(spec, shape),
-        linear(
-            "attention_out",
-            Axis.HEADS,
-            shape,
-            width,
-            spec.hidden,
-            bias=spec.bias,
-            row=True,
-            closes=True,
-            shared_input=shape.fusion.flash_attention,
-        ),
-        residual("attention_residual", spec, shape),
+        *attention[:-1],
+        inside,
+        same,
+        *mlp[1:],
+        added,
+        residual("residual", spec, shape),
     )
 
 
-def _feed_forward(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
+def feed_forward(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
+    """Return both projections and the activation of a dense layer."""
     up = spec.ffn * spec.up_projections
     return (
         # The bias is added with the activation, so the projection itself has no pass for it.
-        linear("mlp_up", Axis.FFN, shape, spec.hidden, up, bias=spec.bias, opens=True),
+        linear("mlp_up", Axis.FFN, shape, spec.hidden, up, bias=spec.biased_mlp, opens=True),
         activation(spec, shape),
         linear(
             "mlp_down",
@@ -147,7 +133,7 @@ def _feed_forward(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
             shape,
             spec.ffn,
             spec.hidden,
-            bias=spec.bias,
+            bias=spec.biased_mlp,
             row=True,
             closes=True,
         ),
@@ -160,7 +146,7 @@ def embedding(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
     e, elements = num.activation_bytes, float(shape.tokens * spec.hidden)
     mask = MASK_BYTES if spec.dropout else 0
     learned = spec.positions == "learned"
-    table = spec.vocab * spec.hidden
+    table, rows = spec.vocab * spec.hidden, spec.max_positions + spec.extra_positions
     tail = [stream(3 * e * elements)] if learned else []
     tail += [stream((2 * e + mask) * elements)] if spec.dropout else []
     lookup = Op(
@@ -177,75 +163,47 @@ def embedding(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
         region_elements=elements,
         table=(float(spec.vocab), float(spec.hidden)),
     )
+    normalized = (norm("embedding_norm", spec, shape),) if spec.embedding_norm else ()
     if not tail:
-        return (lookup,)
+        return (lookup, *normalized)
     positions = Op(
         "embedding_positions",
         Axis.TOKENS,
         forward=tuple(tail),
         backward_data=(stream((2 * e + mask) * elements),) if spec.dropout else (),
         backward_weight=(stream(2 * e * elements),) if learned else (),
-        replicated_parameters=spec.max_positions * spec.hidden if learned else 0,
+        replicated_parameters=rows * spec.hidden if learned else 0,
         saved_bytes=mask * elements,
     )
-    return (lookup, positions)
+    return (lookup, positions, *normalized)
 
 
 def head(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
-    """Return final norm, LM head and cross entropy; the last stage runs them.
-
-    The loss works on fp32 logits (4 bytes): copied, reduced to maxima, shifted, exponentiated,
-    summed and divided in passes of their own (38 + 22 bytes a logit), or in one fused kernel.
-    """
-    e = shape.numerics.activation_bytes
-    logits = float(shape.tokens * spec.vocab)
-    fused = shape.fusion.cross_entropy
-    passes = [e + 4, 4] if fused else [e + 4, 4, 8, 8, 4, 8]
-    backward = [4 + e] if fused else [8, 8, 4 + e]
-    loss = Op(
-        "cross_entropy",
-        Axis.VOCAB,
-        tuple(stream(p * logits) for p in passes),
-        tuple(stream(p * logits) for p in backward),
-        saved_bytes=4 * logits,
-        # Where ranks divide the vocabulary: maxima, logits of the targets, sums (fp32 each).
-        reduced_bytes=(4.0 * shape.tokens,) * 3,
-    )
-    return (
-        norm("final_norm", spec, shape),
-        linear(
-            "lm_head",
-            Axis.VOCAB,
-            shape,
-            spec.hidden,
-            spec.vocab,
-            bias=False,
-            opens=True,
-            tied=spec.tied_embeddings,
-            fp8=False,
-        ),
-        loss,
-    )
+    """Return final norm, LM head and the loss; the last stage runs them."""
+    return (norm("final_norm", spec, shape), *output(spec, shape))
 
 
 def model_flop_per_sequence(spec: ModelSpec, length: int) -> float:
     """FLOP of forward and backward for one sequence, without recomputation.
 
-    Every product counts, attention in full whatever the mask, so that for a 4h feed-forward
+    Every product counts, attention whatever the mask, so that for a 4h feed-forward
     this is 72 s l h^2 (1 + s/6h + V/12lh), the model FLOP of Korthikanti 2022 (appendix A). Of
     experts those count that a token is routed to, and the router.
     """
-    width = spec.heads * spec.head_dim
-    projections = spec.hidden * (2 * width + 2 * spec.kv_heads * spec.head_dim)
     block = {
         DENSE: spec.hidden * spec.ffn * (spec.up_projections + 1),
         MOE: moe.weights_of_a_token(spec),
     }
-    weights = spec.layers * projections + sum(block[kind] for kind in spec.layer_kinds)
-    attention = 4.0 * spec.layers * length * length * width
-    return 3.0 * (2.0 * length * (weights + spec.hidden * spec.vocab) + attention)
+    weights = spec.layers * attention_weights(spec) + sum(block[k] for k in spec.layer_kinds)
+    vocabulary = spec.output_softmax.weights_of_a_token(spec.hidden, spec.vocab)
+    core = attention_flop_per_sequence(spec, length)
+    return 3.0 * (2.0 * length * (weights + vocabulary) + core)
 
 
 def attention_flop_per_sequence(spec: ModelSpec, length: int) -> float:
-    """FLOP of one forward pass of core attention over all layers, counted in full."""
-    return 4.0 * spec.layers * length * length * spec.heads * spec.head_dim
+    """FLOP of one forward pass of core attention over all layers, no mask counted."""
+    kinds = [spec.variant_of(i) for i in range(spec.layers)]
+    return sum(
+        kinds.count(v) * v.flop(length, spec.heads, spec.core_dim, spec.kv_heads)
+        for v in dict.fromkeys(kinds)
+    )

@@ -11,7 +11,6 @@ from distsim.errors import WorkloadError, nearest, show
 from distsim.files import load_yaml, shipped, shipped_names
 from distsim.workload import catalogue
 from distsim.workload.families import FAMILIES
-from distsim.workload.families.encoder import EncoderSpec
 from distsim.workload.model import ModelSpec
 from distsim.workload.network import Model
 
@@ -106,8 +105,11 @@ def tied_elements(model: Model) -> int:
     """Return the elements of a table that both ends of a model share, 0 where none is."""
     if isinstance(model, ModelSpec):
         return model.vocab * model.hidden if model.tied_embeddings else 0
-    if isinstance(model, EncoderSpec):
-        return model.vocab * model.hidden if model.mlm_head else 0
+    if model.family == "encoder":
+        from distsim.workload.families.encoder import EncoderSpec  # only where there is one
+
+        if isinstance(model, EncoderSpec) and model.mlm_head:
+            return model.vocab * model.hidden
     return 0
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from distsim.workload.attention import attention, core_attention
-from distsim.workload.attention_variants import Variant, variant_attention
+from distsim.workload.attention import core_attention
+from distsim.workload.attention_block import attention
+from distsim.workload.attention_pattern import Variant
+from distsim.workload.attention_variants import variant_attention
 from distsim.workload.catalogue import model
 from distsim.workload.op import Fusion, Numerics
 from distsim.workload.shape import Shape

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from distsim.errors import WorkloadError
 from distsim.workload import transformer
-from distsim.workload.attention import attention
+from distsim.workload.attention_block import attention
 from distsim.workload.catalogue import model
 from distsim.workload.histogram import read_lengths
 from distsim.workload.lengths import Batching, MicroBatches, micro_batches, model_flop

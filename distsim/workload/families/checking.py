@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from distsim.errors import WorkloadError, nearest, show
+from distsim.workload.vocabulary import SOFTMAXES, Softmax
 
 Path = tuple[str | int, ...]
 #: Refuses a value by raising; otherwise returns it as a spec stores it.
 Check = Callable[[str, object, Path], Any]
 
-_LONGEST_TEXT = 1000
+_LONGEST_TEXT, _MOST_SHARES = 1000, 100
 #: Beyond any network; products of a few of them stay exact as floats.
 MOST = 10_000_000
 
@@ -67,6 +68,19 @@ def choice(*names: str) -> Check:
     return check
 
 
+def share_list(key: str, value: object, path: Path) -> tuple[float, ...]:
+    """Refuse what is not a list of shares from 0 to 1."""
+    wanted = "a list of shares from 0 to 1"
+    if not isinstance(value, list | tuple) or len(value) > _MOST_SHARES:
+        raise wrong_type(key, value, path, wanted)
+    for index, one in enumerate(value):
+        if not isinstance(one, int | float) or isinstance(one, bool):
+            raise wrong_type(key, one, (*path, index), wanted)
+        if not 0 <= one <= 1:
+            raise out_of_range(key, one, (*path, index), f"0 <= {key} <= 1")
+    return tuple(value)
+
+
 def switch(key: str, value: object, path: Path) -> bool:
     """Refuse what is not true or false."""
     if not isinstance(value, bool):
@@ -87,6 +101,52 @@ COMMON: Mapping[str, Check] = {
     "source": text,
     "published_parameters": count(10**18),
 }
+
+
+#: Keys that say how the loss deals with a vocabulary (`distsim.workload.vocabulary`).
+SOFTMAX: Mapping[str, Check] = {
+    "softmax": choice(*SOFTMAXES),
+    "softmax_samples": count(least=0),
+    "softmax_cutoffs": counts(lengths=range(_MOST_SHARES)),
+    "softmax_shares": share_list,
+}
+
+
+def take_softmax(values: dict[str, Any], vocab: int, path: Path) -> Softmax:
+    """Remove the keys of `SOFTMAX` from checked values and return what they say.
+
+    Raises
+    ------
+    WorkloadError
+        DS220 for numbers that do not go with the kind.
+    """
+    given = {key: values.pop(key) for key in SOFTMAX if key in values}
+    chosen = Softmax(*(given.get(k, d) for k, d in zip(SOFTMAX, ("full", 0, (), ()), strict=True)))
+    check_softmax(chosen, vocab, path, tied=False)
+    return chosen
+
+
+def check_softmax(chosen: Softmax, vocab: int, path: Path, *, tied: bool) -> None:
+    """Refuse numbers of a softmax that do not go with its kind or with the vocabulary.
+
+    Raises
+    ------
+    WorkloadError
+        DS220.
+    """
+    problem = chosen.problem(vocab, tied=tied)
+    if problem is None:
+        return
+    key, rule = problem
+    value = getattr(chosen, key.removeprefix("softmax_"), chosen.kind)
+    raise WorkloadError(
+        "DS220",
+        f"{key} is {show(value)}",
+        path=(*path, key),
+        value=value,
+        rule=rule,
+        fix="change it, or leave softmax out for the full one",
+    )
 
 
 def read(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from distsim.workload.attention_variants import VARIANTS, Variant
+from distsim.workload.attention_pattern import VARIANTS, Variant
 from distsim.workload.families import layers
 from distsim.workload.families.checking import (
     COMMON,
@@ -36,10 +36,12 @@ from distsim.workload.families.transformer_parts import (
     whole_dense,
 )
 from distsim.workload.model import ModelSpec
+from distsim.workload.model_checks import check_variant
 from distsim.workload.network import Blocks
+from distsim.workload.norms import norm
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import Shape
-from distsim.workload.transformer import embedding, head, norm
+from distsim.workload.transformer import embedding, head
 
 #: Key of this family in the registry.
 FAMILY = "encoder"
@@ -70,10 +72,10 @@ class EncoderSpec:
         Tokens of a sequence that the masked-LM head sees; 0: all of them, as implementations do
         that select masked tokens in the loss. BERT's gathers at most 80 of 512 before the head.
     dropout : bool
-    attention : {"full", "window", "linear", "low_rank"}
-        A kind of `distsim.workload.attention_variants`.
-    attention_size : int
-        Its number: keys in a window, features, or rows of projected keys.
+    attention : str
+        One of `distsim.workload.attention_pattern.VARIANTS`.
+    attention_size, attention_stride, attention_global : int
+        Its numbers (`Variant`).
     source : str
     published_parameters : int or None
     """
@@ -95,6 +97,8 @@ class EncoderSpec:
     dropout: bool = True
     attention: str = VARIANTS[0]
     attention_size: int = 0
+    attention_stride: int = 0
+    attention_global: int = 0
     source: str = "stated inline"
     published_parameters: int | None = None
 
@@ -116,7 +120,9 @@ class EncoderSpec:
     @property
     def variant(self) -> Variant:
         """The kind of core attention."""
-        return Variant(self.attention, self.attention_size)
+        return Variant(
+            self.attention, self.attention_size, self.attention_stride, self.attention_global
+        )
 
     @property
     def _widths(self) -> Widths:
@@ -261,7 +267,9 @@ _KEYS: Mapping[str, Check] = {
     "predictions": count(100_000_000, least=0),
     "dropout": switch,
     "attention": choice(*VARIANTS),
-    "attention_size": count(100_000_000, least=0),
+    **dict.fromkeys(
+        ("attention_size", "attention_stride", "attention_global"), count(100_000_000, least=0)
+    ),
 }
 _REQUIRED = {"layers": 12, "hidden": 768, "heads": 12, "vocab": 30522, "max_positions": 512}
 
@@ -276,7 +284,7 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Encode
     ------
     WorkloadError
         DS201 unknown key, DS202 wrong type, DS203 out of range, DS204 no such choice, DS205 keys
-        missing, DS223 heads that do not divide hidden.
+        missing, DS223 heads that do not divide hidden, DS239 attention that cannot be.
     """
     values = read(block, path, _KEYS, _REQUIRED, "an encoder")
     values.pop("family", None)
@@ -296,8 +304,4 @@ def _check(spec: EncoderSpec, path: Path) -> None:
     if spec.nsp_head and not spec.pooler:
         rule = "without a pooler there is no vector to classify: nsp_head: false, or pooler: true"
         raise out_of_range("nsp_head", spec.nsp_head, (*path, "nsp_head"), rule)
-    needs = spec.attention in ("window", "low_rank")
-    if (needs and not spec.attention_size) or (spec.attention == "full" and spec.attention_size):
-        rule = "window: keys, >= 1; low_rank: rows of projected keys, >= 1; linear: features of "
-        rule += "the kernel, 0 = head_dim; full: 0"
-        raise out_of_range("attention_size", spec.attention_size, (*path, "attention_size"), rule)
+    check_variant(spec, path)

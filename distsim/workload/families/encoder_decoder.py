@@ -30,9 +30,10 @@ from distsim.workload.families.transformer_parts import (
 )
 from distsim.workload.model import ModelSpec
 from distsim.workload.network import Blocks
+from distsim.workload.norms import norm
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import Shape
-from distsim.workload.transformer import embedding, head, norm
+from distsim.workload.transformer import embedding, head
 
 #: Key of this family in the registry.
 FAMILY = "encoder_decoder"

@@ -6,10 +6,20 @@ layer run one after another, and so do layers and the two directions of a layer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from distsim.workload.families.checking import COMMON, Path, choice, count, read, switch
+from distsim.workload.families.checking import (
+    COMMON,
+    SOFTMAX,
+    Path,
+    choice,
+    count,
+    out_of_range,
+    read,
+    switch,
+    take_softmax,
+)
 from distsim.workload.families.layers import LOSSES, dense, dropout, lookup, loss
 from distsim.workload.families.recurrent import (
     CELLS,
@@ -21,9 +31,12 @@ from distsim.workload.families.recurrent import (
 from distsim.workload.network import Blocks
 from distsim.workload.op import Op
 from distsim.workload.shape import Shape
+from distsim.workload.softmax import End, output
+from distsim.workload.vocabulary import Softmax
 
 #: Kernels of a layer grow with its steps, and each of them is priced.
 _MOST_STEPS = 10_000
+FULL = Softmax()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +60,8 @@ class Rnn:
     bidirectional, bias, dropout : bool
         Dropout stands between layers, not after the last.
     loss : {"cross_entropy", "squared_error"}
+    output_softmax : Softmax
+        How the loss deals with the vocabulary; sampled and adaptive ones have no bias.
     source : str
     published_parameters : int or None
     """
@@ -64,6 +79,7 @@ class Rnn:
     bias: bool = True
     dropout: bool = False
     loss: str = "cross_entropy"
+    output_softmax: Softmax = FULL
     source: str = "stated inline"
     published_parameters: int | None = None
 
@@ -110,7 +126,8 @@ class Rnn:
             cell_parameters(self.cell, self._inputs_of(i), self.hidden, bias=self.bias)
             for i in range(self.layers)
         )
-        head = self.width * self.outputs + (self.outputs if self.bias else 0)
+        head = self.output_softmax.parameters(self.width, self.outputs, tied=False)
+        head += self.outputs if self.bias and self.output_softmax == FULL else 0
         return {
             "embedding": self.vocab * self.inputs,
             "cells": self.directions * cells,
@@ -127,15 +144,21 @@ class Rnn:
             kinds["last"] = self._layer(shape, self.layers - 1)
         order = ("first", *("inner",) * (self.layers - 2), *("last",) * (self.layers > 1))
         rows = tokens if self.output_at == "every" else shape.sequences
-        # The last layer keeps its outputs already, the last step's among them.
-        head = dense("output", shape, rows, self.width, self.outputs, bias=self.bias, kept=False)
         return Blocks(
             order,
             kinds,
             (lookup("embedding", shape, tokens, self.vocab, self.inputs),) if self.vocab else (),
-            (head, loss(self.loss, shape, rows, self.outputs)),
+            self._head(shape, rows),
             float(tokens * self.width),
         )
+
+    def _head(self, shape: Shape, rows: int) -> tuple[Op, ...]:
+        if self.output_softmax != FULL:
+            end = End(self.width, self.outputs, self.output_softmax)
+            return output(end, replace(shape, sequences=rows, length=1))
+        # The last layer keeps its outputs already, the last step's among them.
+        head = dense("output", shape, rows, self.width, self.outputs, bias=self.bias, kept=False)
+        return (head, loss(self.loss, shape, rows, self.outputs))
 
     def _layer(self, shape: Shape, layer: int) -> tuple[Op, ...]:
         """Return the operators of a layer: for each direction its two products; dropout.
@@ -185,7 +208,7 @@ class Rnn:
 
     def _head_flop(self, length: int) -> float:
         times = length if self.output_at == "every" else 1
-        return 2.0 * times * self.width * self.outputs
+        return 2.0 * times * self.output_softmax.weights_of_a_token(self.width, self.outputs)
 
     def model_flop(self, length: int) -> float:
         """FLOP of forward and backward for one sample; inputs that are data get no gradient."""
@@ -200,10 +223,14 @@ class Rnn:
             *("output_at", "bidirectional", "bias", "dropout", "loss", "source"),
             "published_parameters",
         )
-        return {key: getattr(self, key) for key in keys} | {
-            "parameters": self.parameters,
-            "parameters_by_part": self.parameters_by_part(),
-        }
+        return (
+            {key: getattr(self, key) for key in keys}
+            | self.output_softmax.to_dict()
+            | {
+                "parameters": self.parameters,
+                "parameters_by_part": self.parameters_by_part(),
+            }
+        )
 
 
 def from_mapping(block: object, path: Path = (), name: str = "inline") -> Rnn:
@@ -222,7 +249,7 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Rnn:
     Raises
     ------
     WorkloadError
-        DS201 to DS205.
+        DS201 to DS205, DS220 for a softmax that cannot be.
     """
     keys = {
         **COMMON,
@@ -235,6 +262,7 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Rnn:
         "output_at": choice("every", "last"),
         **dict.fromkeys(("bidirectional", "bias", "dropout"), switch),
         "loss": choice(*LOSSES),
+        **SOFTMAX,
     }
     required = {"family": "rnn", "cell": "lstm", "inputs": 256, "hidden": 256, "steps": 100}
     what = "a recurrent network"
@@ -244,4 +272,8 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Rnn:
     if "outputs" not in given:
         read(block, path, keys, {**required, "outputs": 10}, what)
     del given["family"]
+    given["output_softmax"] = take_softmax(given, given["outputs"], path)
+    if given["output_softmax"] != FULL and given.get("loss") == "squared_error":
+        rule = "only cross entropy is over a vocabulary"
+        raise out_of_range("loss", given["loss"], (*path, "loss"), rule)
     return Rnn(**{"name": name, "layers": 1, **given})

@@ -14,7 +14,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from distsim.workload.families.additive_attention import Sizes, attention, context_product, keys
-from distsim.workload.families.checking import COMMON, Path, choice, count, read, switch
+from distsim.workload.families.checking import (
+    COMMON,
+    SOFTMAX,
+    Path,
+    choice,
+    count,
+    read,
+    switch,
+    take_softmax,
+)
 from distsim.workload.families.convolution import INDEX_BYTES
 from distsim.workload.families.layers import activation, dense, lookup, loss
 from distsim.workload.families.recurrent import (
@@ -27,9 +36,12 @@ from distsim.workload.families.recurrent import (
 from distsim.workload.network import Blocks
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import Shape
+from distsim.workload.softmax import End, output
+from distsim.workload.vocabulary import Softmax
 
 #: Kernels of a layer grow with its steps, and each of them is priced.
 _MOST_STEPS = 10_000
+FULL = Softmax()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +71,8 @@ class Seq2Seq:
         The encoder reads in both directions.
     bias : bool
         Cells have two biases, as in PyTorch; of dense layers those outside attention have one.
+    output_softmax : Softmax
+        How the loss deals with the vocabulary; sampled and adaptive ones have no bias.
     source : str
     published_parameters : int or None
     """
@@ -75,6 +89,7 @@ class Seq2Seq:
     maxout: int = 0
     bidirectional: bool = True
     bias: bool = True
+    output_softmax: Softmax = FULL
     source: str = "stated inline"
     published_parameters: int | None = None
 
@@ -140,7 +155,8 @@ class Seq2Seq:
             cell_parameters(cell, n if i else self.embedding + self.states, n, bias=self.bias)
             for i in depth
         )
-        head = self._dense(self.maxout or n, self.target_vocab)
+        head = self.output_softmax.parameters(self.maxout or n, self.target_vocab, tied=False)
+        head += self.target_vocab if self.bias and self.output_softmax == FULL else 0
         if self.maxout:
             head += self._dense(self.joined, 2 * self.maxout)
         return {
@@ -217,18 +233,9 @@ class Seq2Seq:
         The deep output (appendix A.2.2) is max over pairs of 2 l products of state, token and
         context, which are first written side by side.
         """
-        out = dense(
-            "output",
-            shape,
-            tokens,
-            self.maxout or self.hidden,
-            self.target_vocab,
-            bias=self.bias,
-            kept=bool(self.maxout),
-        )
-        last = loss("cross_entropy", shape, tokens, self.target_vocab)
+        end = self._output(shape, tokens)
         if not self.maxout:
-            return (out, last)
+            return end
         e, joined = shape.numerics.activation_bytes, float(tokens * self.joined)
         side = stream(2 * e * joined)
         deep = dense("deep_output", shape, tokens, self.joined, 2 * self.maxout, bias=self.bias)
@@ -238,7 +245,23 @@ class Seq2Seq:
         pairs = float(tokens * self.maxout)
         traffic = stream((3 * e + INDEX_BYTES) * pairs)
         largest = Op("maxout", Axis.TOKENS, (traffic,), (traffic,), saved_bytes=INDEX_BYTES * pairs)
-        return (deep, largest, out, last)
+        return (deep, largest, *end)
+
+    def _output(self, shape: Shape, tokens: int) -> tuple[Op, ...]:
+        inputs = self.maxout or self.hidden
+        if self.output_softmax != FULL:
+            end = End(inputs, self.target_vocab, self.output_softmax)
+            return output(end, replace(shape, sequences=tokens, length=1))
+        product = dense(
+            "output",
+            shape,
+            tokens,
+            inputs,
+            self.target_vocab,
+            bias=self.bias,
+            kept=bool(self.maxout),
+        )
+        return (product, loss("cross_entropy", shape, tokens, self.target_vocab))
 
     def forward_flop(self, length: int) -> float:
         """FLOP of the products for one sample of `length` tokens on both sides."""
@@ -246,7 +269,8 @@ class Seq2Seq:
         encoder = sum(step_flop(cell, self.states if i else self.embedding, n) for i in depth)
         decoder = sum(step_flop(cell, n if i else self.embedding, n) for i in depth)
         context = 2.0 * CELLS[cell].gates * n * self.states
-        head = 2.0 * (self.maxout or n) * self.target_vocab
+        inputs = self.maxout or n
+        head = 2.0 * self.output_softmax.weights_of_a_token(inputs, self.target_vocab)
         if self.maxout:
             head += 2.0 * self.joined * 2 * self.maxout
         flop = length * (self.directions * encoder + decoder + head) + 2.0 * n * n
@@ -265,10 +289,14 @@ class Seq2Seq:
             *("target_vocab", "steps", "attention", "maxout", "bidirectional", "bias", "source"),
             "published_parameters",
         )
-        return {key: getattr(self, key) for key in keys} | {
-            "parameters": self.parameters,
-            "parameters_by_part": self.parameters_by_part(),
-        }
+        return (
+            {key: getattr(self, key) for key in keys}
+            | self.output_softmax.to_dict()
+            | {
+                "parameters": self.parameters,
+                "parameters_by_part": self.parameters_by_part(),
+            }
+        )
 
 
 def from_mapping(block: object, path: Path = (), name: str = "inline") -> Seq2Seq:
@@ -287,7 +315,7 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Seq2Se
     Raises
     ------
     WorkloadError
-        DS201 to DS205.
+        DS201 to DS205, DS220 for a softmax that cannot be.
     """
     check = {
         **COMMON,
@@ -298,6 +326,7 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Seq2Se
         "steps": count(_MOST_STEPS),
         **dict.fromkeys(("attention", "maxout"), count(least=0)),
         **dict.fromkeys(("bidirectional", "bias"), switch),
+        **SOFTMAX,
     }
     required = {
         "family": "seq2seq",
@@ -309,4 +338,5 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Seq2Se
     }
     given = read(block, path, check, required, "a sequence-to-sequence model")
     del given["family"]
+    given["output_softmax"] = take_softmax(given, given["target_vocab"], path)
     return Seq2Seq(**{"name": name, "attention": given["hidden"], **given})

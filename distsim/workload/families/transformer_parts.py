@@ -11,14 +11,16 @@ from typing import Any
 
 from distsim.workload.activation import activation
 from distsim.workload.attention import core_attention
-from distsim.workload.attention_variants import Variant, variant_attention
+from distsim.workload.attention_pattern import Variant
+from distsim.workload.attention_variants import variant_attention
 from distsim.workload.families import layers
 from distsim.workload.linear import linear
 from distsim.workload.model import ModelSpec
 from distsim.workload.model_block import _head_dim
+from distsim.workload.norms import norm
 from distsim.workload.op import Axis, Op, Work, WorkKind, stream
 from distsim.workload.shape import Shape
-from distsim.workload.transformer import norm, residual
+from distsim.workload.transformer import residual
 
 #: Activations of a feed-forward block; the gated ones have two projections up (Shazeer 2020,
 #: arXiv 2002.05202).

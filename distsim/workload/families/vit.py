@@ -35,9 +35,9 @@ from distsim.workload.families.transformer_parts import (
 )
 from distsim.workload.model import ModelSpec
 from distsim.workload.network import Blocks
+from distsim.workload.norms import norm
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import MASK_BYTES, Shape
-from distsim.workload.transformer import norm
 
 #: Key of this family in the registry.
 FAMILY = "vit"
