@@ -102,7 +102,8 @@ def find(kind: str, source: str | os.PathLike[str], *, path: tuple[str | int, ..
     """Return the file that `source` means: a path, or the name of a shipped file.
 
     A plain word is a shipped name first and a file of the working directory second; anything with
-    a separator or a YAML suffix is a path.
+    a separator or a YAML suffix is a path first, and else a shipped file in a directory of its
+    kind (``textbook/01-08-square-gemm``).
 
     Raises
     ------
@@ -114,10 +115,22 @@ def find(kind: str, source: str | os.PathLike[str], *, path: tuple[str | int, ..
     if not looks_like_path and name in shipped_names(kind):
         return shipped(kind, name)
     if looks_like_path or (name and "\0" not in name and os.path.lexists(name)):
-        if not _exists(name):
-            _raise_missing(kind, name, path)
-        return Path(name)
+        if _exists(name):
+            return Path(name)
+        inside = _shipped_below(kind, name)
+        if inside is None:
+            raise _missing(kind, name, path)
+        return inside
     return shipped(kind, name, path=path)
+
+
+def _shipped_below(kind: str, name: str) -> Path | None:
+    """Return the shipped file that ``directory/name`` means, or None."""
+    parts = name.split("/")
+    if len(parts) != 2 or not all(part.strip(".") for part in parts) or "\0" in name:
+        return None
+    file = shipped_directory(kind) / parts[0] / f"{parts[1].removesuffix('.yaml')}.yaml"
+    return file if file.is_file() else None
 
 
 def _is_path(name: str) -> bool:
@@ -134,9 +147,9 @@ def _exists(name: str) -> bool:
     return True
 
 
-def _raise_missing(kind: str, name: str, path: tuple[str | int, ...]) -> None:
+def _missing(kind: str, name: str, path: tuple[str | int, ...]) -> FileError:
     near = nearest(Path(name).stem, shipped_names(kind))
-    raise FileError(
+    return FileError(
         "DS101",
         f"file not found: {_shown(name)}",
         path=path,
