@@ -52,6 +52,9 @@ class ExpertParallel:
         The same for what is kept.
     overlap_shared : bool
         Shared experts run beside the exchanges.
+    sent_share : float
+        What is sent over what it would be if each token went once to each of its experts
+        (`distsim.parallel.dispatch`).
     """
 
     size: int
@@ -62,6 +65,7 @@ class ExpertParallel:
     imbalance: float = 1.0
     memory_imbalance: float = 1.0
     overlap_shared: bool = False
+    sent_share: float = 1.0
 
     @property
     def _spread(self) -> float:
@@ -111,7 +115,8 @@ class ExpertParallel:
         sent = op.region_elements / self.outer_tensor * self.element_bytes * self.imbalance
         steps = []
         if self.size > 1:
-            steps.append(Step(op.name, (), Collective("all_to_all", sent, "expert")))
+            copies = sent * self.sent_share
+            steps.append(Step(op.name, (), Collective("all_to_all", copies, "expert")))
         if self.tensor > 1:
             whole = Collective("all_gather", sent * self.tensor, "expert_tensor")
             steps.append(Step(op.name, (), whole))

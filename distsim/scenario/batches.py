@@ -14,7 +14,14 @@ from distsim.parallel.plan import Plan
 from distsim.scenario.schema import Scenario
 from distsim.workload import transformer
 from distsim.workload.histogram import read_lengths
-from distsim.workload.lengths import Batching, MicroBatches, micro_batches, model_flop
+from distsim.workload.lengths import (
+    Batching,
+    MicroBatches,
+    attention_flop,
+    micro_batches,
+    model_flop,
+)
+from distsim.workload.model import ModelSpec
 from distsim.workload.network import Model
 from distsim.workload.op import Fusion, Numerics
 from distsim.workload.shape import Shape
@@ -73,19 +80,35 @@ def resolve_batches(
     ValueProblem
         DS206 for keys about lengths where there are none.
     """
-    batch, spec = scenario.batch, decoder(model)
+    batch = scenario.batch
     if batch.lengths is None:
         _check_alone(scenario)
         shape = Shape(plan.micro_size, length, numerics, fusion, context=plan.cp)
         everything = np.zeros(plan.microbatches, dtype=np.int64)
         sequences = float(batch.global_size)
         flop = sequences * model.model_flop(length)
-        attention = head = 0.0
-        if spec is not None:
-            attention = sequences * transformer.attention_flop_per_sequence(spec, length)
-            head = sequences * 2.0 * length * spec.hidden * spec.vocab
+        attention, head = (sequences * part for part in _parts_flop(model, length))
         return Batches((shape,), everything, sequences * length, flop, attention, flop / 3 - head)
     return _varied(scenario, plan, model, length, numerics, fusion)
+
+
+def _head_flop(spec: ModelSpec) -> float:
+    return 2.0 * spec.output_softmax.weights_of_a_token(spec.hidden, spec.vocab)
+
+
+def _parts_flop(model: Model, length: int) -> tuple[float, float]:
+    """Return FLOP of a forward pass of core attention and of the head, for one sample.
+
+    Both in full, whatever the mask: unfused kernels run every product.
+    """
+    spec = decoder(model)
+    if spec is not None:
+        attention = transformer.attention_flop_per_sequence(spec, length)
+        return attention, length * _head_flop(spec)
+    blocks = model.blocks(Shape(1, length, Numerics(), Fusion(flash_attention=False)))
+    layers = [op for kind in blocks.layers for op in blocks.kinds[kind]]
+    core = sum(op.forward_flop for op in layers if op.core_attention)
+    return core, sum(op.forward_flop for op in (*blocks.embedding, *blocks.head))
 
 
 def _varied(
@@ -131,10 +154,8 @@ def _varied(
         for v in found.variants
     )
     flop = plan.dp * model_flop(spec, found)
-    square = transformer.attention_flop_per_sequence(spec, 1)
-    squares = sum(v.count * v.useful_squares for v in found.variants)
-    attention = plan.dp * square * squares
-    head = plan.dp * found.useful_tokens * 2.0 * spec.hidden * spec.vocab
+    attention = plan.dp * attention_flop(spec, found)
+    head = plan.dp * found.useful_tokens * _head_flop(spec)
     return Batches(
         shapes,
         found.order(),

@@ -171,6 +171,11 @@ class Plan(Block):
     expert_load: ExpertLoadBlock | None = Field(
         default=None, description="How unequally experts are chosen; equally by default."
     )
+    expert_dispatch: Literal["alltoall", "deepep"] = Field(
+        default="alltoall",
+        description="A token is sent once to each of its experts, or once to each node and rank "
+        "that has some of them.",
+    )
     overlap_shared_experts: bool = Field(
         default=False, description="Shared experts run beside the all-to-all of the others."
     )

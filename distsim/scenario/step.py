@@ -16,6 +16,7 @@ from distsim.parallel.compression import Options, compression
 from distsim.parallel.compressions.base import Compression
 from distsim.parallel.context import ContextParallel
 from distsim.parallel.data import DataParallel, Domain, data_parallel, shards
+from distsim.parallel.dispatch import DISPATCHERS, sent_copies
 from distsim.parallel.division import Division
 from distsim.parallel.expert import ExpertParallel
 from distsim.parallel.layers import balanced_layers
@@ -56,9 +57,15 @@ def operators_of(model: Model, shape: Shape) -> Operators:
 
 
 def division_of(
-    plan: Plan, model: Model, numerics: Numerics, load: ExpertLoad | None, overlap_shared: bool
+    plan: Plan,
+    model: Model,
+    numerics: Numerics,
+    load: ExpertLoad | None,
+    *,
+    overlap_shared: bool = False,
+    sent_share: float = 1.0,
 ) -> Division:
-    """Return who divides which operator."""
+    """Return who divides which operator; the last two are those of `ExpertParallel`."""
     tensor = TensorParallel(
         plan.tp,
         plan.sequence_parallel,
@@ -80,8 +87,21 @@ def division_of(
             load.imbalance if load else 1.0,
             load.worst if load else 1.0,
             overlap_shared,
+            sent_share,
         )
     return Division(tensor, context, expert)
+
+
+def resolve_sent_share(scenario: Scenario, plan: Plan, model: Model, machine: Machine) -> float:
+    """Return what is sent to experts over what it would be with a copy of a token for each."""
+    spec = decoder(model)
+    if spec is None or not spec.experts or scenario.plan.expert_dispatch == DISPATCHERS[0]:
+        return 1.0
+    groups = machine.topology.node_of[machine.device_of[plan.mesh().groups("ep")]]
+    nodes = max(len(np.unique(group)) for group in np.unique(groups, axis=0))
+    k = spec.experts_per_token
+    limits = spec.routing_groups, spec.routing_groups_per_token
+    return sent_copies(spec.experts, k, plan.ep, nodes, *limits) / k
 
 
 def resolve_load(scenario: Scenario, model: Model) -> ExpertLoad | None:
@@ -180,7 +200,14 @@ def step_inputs(
     """
     numerics = shapes[0].numerics
     load = resolve_load(scenario, spec)
-    division = division_of(plan, spec, numerics, load, scenario.plan.overlap_shared_experts)
+    division = division_of(
+        plan,
+        spec,
+        numerics,
+        load,
+        overlap_shared=scenario.plan.overlap_shared_experts,
+        sent_share=resolve_sent_share(scenario, plan, spec, machine),
+    )
     made = [operators_of(spec, shape) for shape in shapes]
     if scenario.plan.balance == "cost":
         plan = balanced(plan, division, made[-1], machine.devices[0], numerics.compute)

@@ -172,11 +172,25 @@ def model_flop(spec: ModelSpec, batches: MicroBatches) -> float:
     Projections count each token once, attention the square of each sequence's length, as
     `transformer.model_flop_per_sequence` does for one sequence; padding is no work of the model.
     """
-    square = 3.0 * transformer.attention_flop_per_sequence(spec, 1)
-    token = transformer.model_flop_per_sequence(spec, 1) - square
-    return sum(
-        v.count * (token * v.useful_tokens + square * v.useful_squares) for v in batches.variants
-    )
+    token = transformer.model_flop_per_sequence(spec, 1)
+    token -= 3.0 * transformer.attention_flop_per_sequence(spec, 1)
+    useful = sum(v.count * v.useful_tokens for v in batches.variants)
+    return token * useful + 3.0 * attention_flop(spec, batches)
+
+
+def attention_flop(spec: ModelSpec, batches: MicroBatches) -> float:
+    """Return FLOP of one forward pass of core attention over useful tokens.
+
+    Sequences of a kind of micro batch count as if each had the length that a token meets in the
+    mean (their squares over their tokens), which is exact where attention is the square.
+    """
+    total = 0.0
+    for v in batches.variants:
+        if v.useful_tokens:
+            length = v.useful_squares / v.useful_tokens
+            per_token = transformer.attention_flop_per_sequence(spec, length) / length
+            total += v.count * v.useful_tokens * per_token
+    return total
 
 
 def micro_batches(

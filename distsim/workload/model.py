@@ -117,6 +117,9 @@ class ModelSpec:
     moe_every : int
         A layer after these is a mixture of experts if its number, counted from 1, is a multiple
         of this (every other layer: 2, Lepikhin 2020, arXiv 2006.16668).
+    routing_groups, routing_groups_per_token : int
+        Groups of experts, and how many of them a token may use (DeepSeek-V2, arXiv 2405.04434,
+        section 2.2.2); 0: all.
     capacity_factor : float or None
         Each expert takes this many times the mean number of tokens, is padded up to it and drops
         what is beyond (Fedus 2021, arXiv 2101.03961, equation 3). None = nothing is dropped.
@@ -175,6 +178,8 @@ class ModelSpec:
     shared_gate: bool = False
     dense_layers: int = 0
     moe_every: int = 1
+    routing_groups: int = 0
+    routing_groups_per_token: int = 0
     capacity_factor: float | None = None
     source: str
     published_parameters: int | None = None
@@ -343,6 +348,8 @@ _ABOUT_EXPERTS = (
     "moe_every",
     "capacity_factor",
     "router_bias",
+    "routing_groups",
+    "routing_groups_per_token",
 )
 _DEFAULTS = {field.name: field.default for field in fields(ModelSpec)}
 #: Keys that say something only of a model with experts, and what they are where it is silent.

@@ -42,6 +42,8 @@ _COUNTS = {
     "rope_head_dim": 100_000,
     "v_head_dim": 100_000,
     "softmax_samples": 10_000_000,
+    "routing_groups": 100_000,
+    "routing_groups_per_token": 100_000,
     "published_parameters": 10**18,
 }
 #: Counts that may be none at all.
@@ -49,6 +51,7 @@ _MAY_BE_ZERO = (
     *("experts", "shared_experts", "shared_ffn", "dense_layers", "extra_positions"),
     *("attention_size", "attention_stride", "attention_global", "full_attention_every"),
     *("kv_lora_rank", "q_lora_rank", "rope_head_dim", "v_head_dim", "softmax_samples"),
+    *("routing_groups", "routing_groups_per_token"),
 )
 _CHOICES = {
     "family": tuple(FAMILIES),

@@ -188,6 +188,7 @@ def _check_experts(spec: ModelSpec, path: Path) -> None:
             fix="lower dense_layers or moe_every, or set experts: 0",
         )
     _check_shared(spec, path)
+    _check_groups(spec, path)
     bound = spec.experts / spec.experts_per_token
     if spec.capacity_factor is not None and spec.capacity_factor > bound:
         rule = f"capacity_factor <= experts / experts_per_token = {bound:g}: an expert then has "
@@ -209,6 +210,26 @@ def _check_nothing_of_experts(spec: ModelSpec, path: Path) -> None:
                 rule=f"with experts: 0 there is no {key}",
                 fix=f"remove {key}, or state experts and experts_per_token",
             )
+
+
+def _check_groups(spec: ModelSpec, path: Path) -> None:
+    groups, chosen = spec.routing_groups, spec.routing_groups_per_token
+    if not groups and not chosen:
+        return
+    fits = groups and spec.experts % groups == 0 and 1 <= chosen <= groups
+    if fits and spec.experts // groups * chosen >= spec.experts_per_token:
+        return
+    key = "routing_groups" if not groups or spec.experts % groups else "routing_groups_per_token"
+    raise WorkloadError(
+        "DS226",
+        f"routing_groups({groups}) and routing_groups_per_token({chosen}) do not fit "
+        f"{spec.experts} experts, {spec.experts_per_token} a token",
+        path=(*path, key),
+        value=getattr(spec, key),
+        rule="routing_groups divides experts, and the groups that a token may use have at least "
+        "experts_per_token experts",
+        fix="state both, or neither",
+    )
 
 
 def _check_shared(spec: ModelSpec, path: Path) -> None:

@@ -200,7 +200,7 @@ def model_flop_per_sequence(spec: ModelSpec, length: int) -> float:
     return 3.0 * (2.0 * length * (weights + vocabulary) + core)
 
 
-def attention_flop_per_sequence(spec: ModelSpec, length: int) -> float:
+def attention_flop_per_sequence(spec: ModelSpec, length: float) -> float:
     """FLOP of one forward pass of core attention over all layers, no mask counted."""
     kinds = [spec.variant_of(i) for i in range(spec.layers)]
     return sum(

@@ -105,3 +105,23 @@ def test_a_published_model_may_be_changed() -> None:
     whole = network("bert-base")
     per_layer = 12 * 768**2 + 13 * 768
     assert p.parameters == whole.parameters - 6 * per_layer
+
+
+@pytest.mark.parametrize(("mode", "again"), [("full", "layers"), ("selective", "core")])
+def test_what_an_encoder_runs_again_counts_for_hfu(mode: str, again: str) -> None:
+    """Layers without the head, or core attention: as FLOP over 3 times those of a forward pass."""
+    scenario = load("bert-large-64xv100").with_(plan={"recompute": mode})
+    s, h, layers, ffn = 128, 1024, 24, 4096
+    found = simulate(scenario)
+    s = int(found.resolved["sequence_length"])
+    core = layers * 4 * s * s * h
+    one = {"core": core, "layers": core + layers * 2 * s * (4 * h * h + 2 * h * ffn)}
+    ratio = 1 + one[again] / scenario_model_flop(s, core, layers, h, ffn)
+    assert found.hfu / found.mfu == pytest.approx(ratio, rel=1e-9)
+
+
+def scenario_model_flop(s: int, core: float, layers: int, h: int, ffn: int) -> float:
+    """Three forward passes of BERT-large with both heads, one sequence."""
+    body = core + layers * 2 * s * (4 * h * h + 2 * h * ffn)
+    head = 2 * s * h * (h + 30522) + 2 * h * h + 2 * 2 * h
+    return 3.0 * (body + head)

@@ -90,6 +90,7 @@ STRATEGIES: Mapping[str, Mapping[str, Any]] = {
         "model": MIXTURE,
         "plan": {"ep": 4, "expert_load": {"alpha": 1.0}, "overlap_shared_experts": True},
     },
+    "ep by node": {"model": MIXTURE, "plan": {"ep": 2, "expert_dispatch": "deepep"}},
     "etp": {"model": MIXTURE, "plan": SEQUENCE | {"ep": 2, "etp": 1}},
     "etp2": {"model": MIXTURE, "plan": SEQUENCE | {"ep": 2, "etp": 2}},
     "full": {"plan": {"recompute": "full"}},
@@ -188,7 +189,7 @@ REFUSED = [
     ),
     # Eight devices are too few: a stage has two.
     (PIPELINES, ("ep skewed", "etp2"), "DS321", "= 4 does not divide tp("),
-    (("tp",), ("ep", "ep skewed"), "DS323", "tp(2) without sequence_parallel"),
+    (("tp",), ("ep", "ep by node", "ep skewed"), "DS323", "tp(2) without sequence_parallel"),
 ]
 REASONS = {
     frozenset((one, other)): (code, fragment)
