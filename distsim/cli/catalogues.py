@@ -59,7 +59,11 @@ models = _catalogue(
 
 @models.command("show")
 @click.argument("name")
-@click.option("--operators", is_flag=True, help="FLOP, bytes and activations by operator.")
+@click.option(
+    "--operators/--no-operators",
+    default=True,
+    help="FLOP, bytes and activations by operator; shown by default.",
+)
 @click.option("--samples", type=click.IntRange(1, 100_000), default=1, help="Of the micro batch.")
 @click.option("--length", type=click.IntRange(1, 10_000_000), help="Tokens of a sample.")
 @click.option("--device", help="Say on which side of its roofline each operator lies.")
@@ -74,14 +78,17 @@ def _show_model(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Show the shape of the model NAME and its parameters, part by part.
+    """Show the model NAME: shape, parameters, FLOP, activations, operators.
+
+    Each operator has its FLOP a byte; with --device also on which side of that
+    device's roofline it lies, and its times there.
 
     NAME may be the path of a Hugging Face config.json; what it leaves open is listed as notes.
 
     \b
     Examples:
       distsim models show llama3-70b
-      distsim models show bert-base --operators --samples 32 --device a100-80gb-sxm
+      distsim models show bert-base --samples 32 --device a100-80gb-sxm
     """
     from distsim.hardware.catalogue import device as load_device
     from distsim.prediction.anatomy import anatomy
