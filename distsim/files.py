@@ -60,6 +60,23 @@ def shipped_names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in directory.iterdir() if p.suffix == ".yaml"))
 
 
+def shipped_below(kind: str, directory: str) -> tuple[str, ...]:
+    """Return the names of the shipped files in a directory of their kind, ``directory/name``."""
+    below = shipped_directory(kind) / directory
+    return tuple(sorted(f"{directory}/{path.stem}" for path in below.glob("*.yaml")))
+
+
+def find_shipped(kind: str, name: str) -> Path:
+    """Return the shipped file of that name, or of ``directory/name``.
+
+    Raises
+    ------
+    FileError
+        DS101 where there is none.
+    """
+    return _shipped_below(kind, name) or shipped(kind, name)
+
+
 def shipped(kind: str, name: str, *, path: tuple[str | int, ...] = ()) -> Path:
     """Return the shipped file of that name.
 
@@ -148,7 +165,9 @@ def _exists(name: str) -> bool:
 
 
 def _missing(kind: str, name: str, path: tuple[str | int, ...]) -> FileError:
-    near = nearest(Path(name).stem, shipped_names(kind))
+    directory = name.partition("/")[0]
+    below = shipped_below(kind, directory) if directory.strip(".") and "\0" not in name else ()
+    near = nearest(name, below) or nearest(Path(name).stem, shipped_names(kind))
     return FileError(
         "DS101",
         f"file not found: {_shown(name)}",

@@ -257,13 +257,13 @@ def _show_library(outer: bool, name: str, as_json: bool) -> None:
     print_record(library(name).to_dict(), as_json or outer)
 
 
-def _scenario_rows() -> list[Record]:
+def _scenario_rows(directory: str = "") -> list[Record]:
     from distsim import api
-    from distsim.files import shipped_names
+    from distsim.files import shipped_below, shipped_names
     from distsim.scenario.jobs import Jobs
 
     rows = []
-    for name in shipped_names("scenarios"):
+    for name in shipped_below("scenarios", directory) if directory else shipped_names("scenarios"):
         found = api.load_any(name)
         if isinstance(found, Jobs):
             reports = api.check_jobs(found)
@@ -277,12 +277,25 @@ def _scenario_rows() -> list[Record]:
     return rows
 
 
-scenarios = _catalogue(
-    "scenarios",
-    _scenario_rows,
-    "\b\nExamples:\n  distsim scenarios\n"
-    "  distsim scenarios show gpt3-175b-1024xa100 > my.yaml\n  distsim run my.yaml",
+@click.group(
+    "scenarios", cls=Commands, invoke_without_command=True, subcommand_metavar="[show NAME]"
 )
+@click.option("--textbook", is_flag=True, help="List the examples of docs/textbook.md instead.")
+@json_option
+@click.pass_context
+def scenarios(context: click.Context, textbook: bool, as_json: bool) -> None:
+    """List the shipped scenarios, or show one.
+
+    \b
+    Examples:
+      distsim scenarios
+      distsim scenarios show gpt3-175b-1024xa100 > my.yaml
+      distsim run my.yaml
+      distsim scenarios --textbook
+    """
+    context.obj = as_json
+    if context.invoked_subcommand is None:
+        print_list("scenarios", _scenario_rows("textbook" if textbook else ""), as_json)
 
 
 @scenarios.command("show")
@@ -298,9 +311,10 @@ def _show_scenario(outer: bool, name: str, as_json: bool) -> None:
     """
     from distsim import api
     from distsim.cli.output import print_json, print_raw
-    from distsim.files import read_text, shipped
+    from distsim.files import find_shipped, read_text
 
+    file = find_shipped("scenarios", name)
     if as_json or outer:
-        print_json(api.load_any(name).to_dict())
+        print_json(api.load_any(file).to_dict())
     else:
-        print_raw(read_text(shipped("scenarios", name)))
+        print_raw(read_text(file))

@@ -19,13 +19,15 @@ from distsim.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-#: Columns of text that goes to a file or a pipe.
+#: Columns of text that goes to a file or a pipe; a table that needs more is as wide as it needs.
 PLAIN_WIDTH = 100
+_WIDEST = 1000
 
 
 def print_text(text: RenderableType) -> None:
     """Print a text: in the terminal's width and colours, or plain and 100 columns wide."""
     from rich.console import Console
+    from rich.measure import Measurement
 
     with _standard_output():
         terminal = sys.stdout.isatty()
@@ -37,6 +39,9 @@ def print_text(text: RenderableType) -> None:
             markup=False,
             emoji=False,
         )
+        if not terminal:
+            needed = Measurement.get(console, console.options.update(width=_WIDEST), text).minimum
+            console.width = min(max(needed, PLAIN_WIDTH), _WIDEST)
         with console.capture() as captured:
             console.print(text)
         # Tables pad their last column; nobody wants blanks at the ends of lines.

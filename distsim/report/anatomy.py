@@ -14,7 +14,7 @@ from distsim.units import fmt_bytes
 
 #: What the table leaves out, and names that fit a terminal.
 _LEFT_OUT = ("parameters", "backward_flop")
-_NAMES = {"forward_flop": "flop", "forward_bytes": "moved_bytes"}
+_NAMES = {"forward_flop": "flop", "forward_bytes": "moved_bytes", "flop_per_byte": "flop/B"}
 
 
 def anatomy_text(parts: Mapping[str, Any]) -> RenderableType:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import floor, log10
 from typing import Any
 
+from rich.cells import cell_len
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -117,11 +118,18 @@ def columns(
     The last column may wrap if it is text; numbers never do.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    rows = list(rows)
     last = len(heads) - 1
     for n, head in enumerate(heads):
         text = n in left
+        wraps = text and n == last
+        # The least width is for tables wider than usual: see `distsim.cli.output`.
+        widest = max(cell_len(str(row[n])) for row in (heads, *rows) if n < len(row))
         table.add_column(
-            head, justify="left" if text else "right", no_wrap=not (text and n == last)
+            head,
+            justify="left" if text else "right",
+            no_wrap=not wraps,
+            min_width=None if wraps else widest,
         )
     for row in rows:
         table.add_row(*row)

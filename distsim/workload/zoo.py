@@ -11,10 +11,14 @@ from distsim.errors import WorkloadError, nearest, show
 from distsim.files import load_yaml, shipped, shipped_names
 from distsim.workload import catalogue
 from distsim.workload.families import FAMILIES
+from distsim.workload.families.checking import choice
+from distsim.workload.model import FAMILIES as DECODERS
 from distsim.workload.model import ModelSpec
 from distsim.workload.network import Model
 
 Path = tuple[str | int, ...]
+
+_check_family = choice(*DECODERS, *FAMILIES)
 
 
 @lru_cache(maxsize=1)
@@ -89,10 +93,16 @@ def network_from_block(block: object, path: Path = ()) -> Model:
             kept = {k: v for k, v in _blocks()[base].items() if k not in lost}
             given = {k: v for k, v in block.items() if k != "base"}
             merged = {**kept, "source": f"{base}, changed", **given}
-            return FAMILIES[merged["family"]](merged, path, f"{base} (changed)")
-        family = block.get("family")
-        if isinstance(family, str) and family in FAMILIES:
-            return FAMILIES[family](block, path, str(block.get("name", "inline")))
+            return _of_family(merged, path, f"{base} (changed)")
+        if block.get("family") is not None:
+            return _of_family(block, path, str(block.get("name", "inline")))
+    return catalogue.model_from_block(block, path)
+
+
+def _of_family(block: Mapping[str, Any], path: Path, name: str) -> Model:
+    family = _check_family("family", block["family"], (*path, "family"))
+    if family in FAMILIES:
+        return FAMILIES[family](block, path, name)
     return catalogue.model_from_block(block, path)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from click.testing import CliRunner
 
 import distsim as ds
+from distsim.cli import main
 from tests.textbook import overview
 from tests.textbook.book import PAGES, SCENARIOS, run
 
@@ -64,3 +67,11 @@ def test_scenario_runs(name: str) -> None:
 
 def test_scenarios_are_found_by_name() -> None:
     assert ds.load("textbook/01-08-square-gemm") == ds.load(SCENARIOS / "01-08-square-gemm.yaml")
+
+
+def test_command_lists_and_shows_them() -> None:
+    listed = CliRunner().invoke(main, ["scenarios", "--textbook", "--json"])
+    names = [row["name"] for row in json.loads(listed.output)["scenarios"]]
+    assert names == [f"textbook/{name}" for name in overview.names()]
+    shown = CliRunner().invoke(main, ["scenarios", "show", "textbook/01-08-square-gemm"])
+    assert shown.output == (SCENARIOS / "01-08-square-gemm.yaml").read_text(encoding="utf-8")
