@@ -23,6 +23,24 @@ from distsim.workload.network import Model
 from distsim.workload.zoo import decoder
 
 
+def _check_model(scenario: Scenario, spec: Model, dp: int, etp: int) -> None:
+    """Refuse a plan that cannot divide the model."""
+    given, mixture = scenario.plan, decoder(spec)
+    if mixture is None:
+        check_family(given, spec)
+        return
+    check_experts(
+        mixture,
+        tp=given.tp,
+        cp=given.cp,
+        dp=dp,
+        ep=given.ep,
+        etp=etp,
+        sequence_parallel=given.sequence_parallel,
+    )
+    check_attention(given, mixture)
+
+
 def resolve_plan(scenario: Scenario, spec: Model, stack: Stack, length: int) -> Plan:
     """Return the plan of a scenario.
 
@@ -41,19 +59,7 @@ def resolve_plan(scenario: Scenario, spec: Model, stack: Stack, length: int) -> 
     experts = mixture is not None and mixture.experts > 0
     etp = given.etp or (given.tp if experts else 1)
     dp = resolve_mesh(devices, given.tp, given.pp, given.cp, given.dp)
-    if mixture is not None:
-        check_experts(
-            mixture,
-            tp=given.tp,
-            cp=given.cp,
-            dp=dp,
-            ep=given.ep,
-            etp=etp,
-            sequence_parallel=given.sequence_parallel,
-        )
-        check_attention(given, mixture)
-    else:
-        check_family(given, spec)
+    _check_model(scenario, spec, dp, etp)
     micro = resolve_microbatches(batch.global_size, batch.micro_size, dp)
     schedule = _schedule(scenario)
     actions(schedule, given.pp, micro, given.virtual_stages)  # refuses what it cannot order

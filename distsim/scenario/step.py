@@ -104,6 +104,19 @@ def resolve_sent_share(scenario: Scenario, plan: Plan, model: Model, machine: Ma
     return sent_copies(spec.experts, k, plan.ep, nodes, *limits) / k
 
 
+def _division(
+    scenario: Scenario, plan: Plan, model: Model, numerics: Numerics, machine: Machine
+) -> Division:
+    return division_of(
+        plan,
+        model,
+        numerics,
+        resolve_load(scenario, model),
+        overlap_shared=scenario.plan.overlap_shared_experts,
+        sent_share=resolve_sent_share(scenario, plan, model, machine),
+    )
+
+
 def resolve_load(scenario: Scenario, model: Model) -> ExpertLoad | None:
     """Return how unequally experts are loaded; None: equally, or there are none.
 
@@ -199,15 +212,7 @@ def step_inputs(
     variant_of : int64[microbatches]
     """
     numerics = shapes[0].numerics
-    load = resolve_load(scenario, spec)
-    division = division_of(
-        plan,
-        spec,
-        numerics,
-        load,
-        overlap_shared=scenario.plan.overlap_shared_experts,
-        sent_share=resolve_sent_share(scenario, plan, spec, machine),
-    )
+    division = _division(scenario, plan, spec, numerics, machine)
     made = [operators_of(spec, shape) for shape in shapes]
     if scenario.plan.balance == "cost":
         plan = balanced(plan, division, made[-1], machine.devices[0], numerics.compute)

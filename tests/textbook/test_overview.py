@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 import distsim as ds
-from distsim.cli import main
+from distsim.cli import cli
 from tests.textbook import overview
 from tests.textbook.book import PAGES, SCENARIOS, run
 
@@ -70,8 +70,8 @@ def test_scenarios_are_found_by_name() -> None:
 
 
 def test_command_lists_and_shows_them() -> None:
-    listed = CliRunner().invoke(main, ["scenarios", "--textbook", "--json"])
+    listed = CliRunner().invoke(cli, ["scenarios", "--textbook", "--json"])
     names = [row["name"] for row in json.loads(listed.output)["scenarios"]]
     assert names == [f"textbook/{name}" for name in overview.names()]
-    shown = CliRunner().invoke(main, ["scenarios", "show", "textbook/01-08-square-gemm"])
+    shown = CliRunner().invoke(cli, ["scenarios", "show", "textbook/01-08-square-gemm"])
     assert shown.output == (SCENARIOS / "01-08-square-gemm.yaml").read_text(encoding="utf-8")

@@ -231,7 +231,7 @@ def test_an_empty_configuration_is_all_defaults_and_says_so(kind, read):
 def test_defaults_of_qwen2_are_those_of_its_class_and_null_is_as_many_as_heads(read):
     # 14 heads and, without a word, the class's 32 heads of keys and values: transformers fails too.
     small = {"model_type": "qwen2", "hidden_size": 896, "num_attention_heads": 14}
-    with pytest.raises(DistsimError, match=r"DS224.*kv_heads\(32\)"):
+    with pytest.raises(DistsimError, match=r"DS224.*num_key_value_heads\(32\)"):
         read(small)
     spec, notes = read({**small, "num_key_value_heads": None})
     assert spec.kv_heads == 14
@@ -252,8 +252,8 @@ def test_what_a_complete_configuration_leaves_out_is_all_that_is_said(read):
     ("config", "words"),
     [
         ({**LLAMA, "foo": 1, "bar": [2]}, "unknown keys are ignored (foo, bar)"),
-        (RELEASED["mistral-7b"][0], "sliding_window 4096 is not modelled"),
-        ({"model_type": "mistral"}, "sliding_window 4096 is not modelled"),
+        ({"model_type": "mistral"}, "sliding_window 4096"),
+        ({**LLAMA, "sliding_window": 64}, "unknown keys are ignored (sliding_window)"),
         (RELEASED["gpt-neox-20b"][0], "two all-reduces a layer"),
         (RELEASED["gpt-neox-20b"][0], "counted on all features of a head (rotary_pct)"),
         ({**LLAMA, "attention_dropout": 0.1}, "attention_dropout 0.1: dropout is counted on"),
@@ -268,11 +268,13 @@ def test_what_is_noted(config, words, read):
     assert any(words in note for note in read(config)[1])
 
 
-def test_a_window_that_is_not_used_or_longer_than_any_sequence_is_no_note(read):
+def test_a_window_that_is_not_used_or_longer_than_any_sequence_is_none(read):
     for name in ("qwen2-7b", "mixtral-8x7b", "qwen3-30b-a3b"):
-        assert not any("window" in note for note in read(RELEASED[name][0])[1]), name
+        assert read(RELEASED[name][0])[0].attention == "full", name
     whole = {**RELEASED["mistral-7b"][0], "sliding_window": 32768}
-    assert not any("window" in note for note in read(whole)[1])
+    assert read(whole)[0].attention == "full"
+    spec, _ = read(RELEASED["mistral-7b"][0])
+    assert (spec.attention, spec.attention_size, spec.full_attention_every) == ("window", 4096, 0)
 
 
 def test_dropout(read):
@@ -383,8 +385,8 @@ def test_types_that_are_not_modelled_say_why(kind, refused):
         ({"kv_lora_rank": 512}, "DS253", "latent attention"),
         ({"is_encoder_decoder": True}, "DS253", "encoder"),
         ({"num_nextn_predict_layers": 1}, "DS253", "several tokens"),
-        ({"attention_bias": True}, "DS253", "bias"),
-        ({"mlp_bias": True}, "DS253", "bias"),
+        ({"qk_layernorm": True}, "DS253", "LayerNorm of queries and keys"),
+        ({"position_embedding_type": "relative_key"}, "DS253", "distance"),
         ({"hidden_act": "xielu"}, "DS253", "xielu"),
         ({"layer_types": ["linear_attention"]}, "DS253", "linear_attention"),
         ({"hidden_size": "4096"}, "DS254", "'4096', not a whole number"),
@@ -410,11 +412,12 @@ def test_what_is_refused(change, code, words, refused):
         assert error.path == (key,) and f'"{key}"' in lines[error.place.line - 1]
 
 
-def test_both_biases_are_one(read):
-    spec, _ = read({**LLAMA, "attention_bias": True, "mlp_bias": True})
+def test_biases_of_attention_and_of_the_feed_forward_block(read):
     # A layer: q + 2 k + h of attention, 2 f + h of SwiGLU.
-    added = 32 * (4096 + 2 * 1024 + 4096 + 2 * 14336 + 4096)
-    assert spec.parameters == 8_030_261_248 + added
+    attention, mlp = 32 * (4096 + 2 * 1024 + 4096), 32 * (2 * 14336 + 4096)
+    for on, off in ((True, True), (True, False), (False, True)):
+        spec, _ = read({**LLAMA, "attention_bias": on, "mlp_bias": off})
+        assert spec.parameters == 8_030_261_248 + on * attention + off * mlp
 
 
 def test_sizes_without_a_default_are_required(refused):

@@ -1,252 +1,313 @@
-"""Which model a Hugging Face configuration describes, family by family.
+"""Which dense decoder like LLaMA a Hugging Face configuration describes, type by type.
 
 What is biased, normalized or gated is what the model classes of PyPI's ``transformers`` 5.24.0
-build (``models/*/modeling_*.py``); names of keys are those of the configuration classes.
+build (``models/*/modeling_*.py``); names and defaults of keys are those of the configuration
+classes (``models/*/configuration_*.py``).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from distsim.scenario.importers.huggingface_keys import Keys
-
-Model = dict[str, Any]
-
-#: More layers than that are refused with the model; kinds of layers are listed one by one before.
-_MOST_LAYERS = 10_000
-SIDE_BY_SIDE = "attention and a feed-forward block side by side behind one norm"
+from distsim.scenario.importers.huggingface_parts import attention_bias, biases, capped, gated
+from distsim.scenario.importers.huggingface_type import (
+    LLAMA,
+    SILU,
+    SIZES_7B,
+    Family,
+    Model,
+    defaults,
+)
+from distsim.scenario.importers.huggingface_windows import after, every_nth, windowed
 
 
 def llama(keys: Keys) -> Model:
     """LLaMA and those like it: RMSNorm, SwiGLU, rotary positions, no dropout but in attention."""
-    attention, mlp = keys.flag("attention_bias"), keys.flag("mlp_bias")
-    if attention != mlp:
-        which = "attention_bias" if attention else "mlp_bias"
-        other = "the feed-forward block" if attention else "the attention"
-        raise keys.refused(which, f"a bias of all projections but those of {other}")
-    return _gated(keys) | {"bias": attention}
+    attention = keys.flag("attention_bias")
+    return gated(keys) | biases(qkv=attention, out=attention, mlp=keys.flag("mlp_bias"))
 
 
 def mistral(keys: Keys) -> Model:
-    """Mistral 7B (Jiang 2023, arXiv 2310.06825): a LLaMA without options for biases."""
-    return _gated(keys)
+    """Mistral 7B (Jiang 2023, arXiv 2310.06825): a LLaMA with windows, and no biases."""
+    return windowed(keys, gated(keys), listed=False)
 
 
 def qwen2(keys: Keys) -> Model:
     """Qwen 2: biases for queries, keys and values alone."""
-    return _gated(keys) | {"qkv_bias": True}
+    return after(keys, gated(keys) | {"qkv_bias": True})
 
 
 def qwen3(keys: Keys) -> Model:
     """Qwen 3: queries and keys normalized head by head."""
-    _refuse_attention_bias(keys)
-    return _gated(keys) | {"qk_norm": True}
+    return after(keys, qwen3_block(keys))
+
+
+def qwen3_block(keys: Keys) -> Model:
+    """Qwen 3 without windows, as beside images and in mixtures."""
+    return gated(keys) | attention_bias(keys) | {"qk_norm": True}
 
 
 def gemma(keys: Keys) -> Model:
     """Gemma (Gemma Team 2024, arXiv 2403.08295, section 2): GeGLU, wide heads, tied embeddings."""
-    _refuse_attention_bias(keys)
-    return _gated(keys)
+    _refuse_both_sides(keys)
+    return gated(keys) | attention_bias(keys)
+
+
+def gemma2(keys: Keys) -> Model:
+    """Gemma 2 (Gemma Team 2024, arXiv 2408.00118, section 2): four norms, and windows."""
+    _refuse_both_sides(keys)
+    model = _capped_gemma(keys) | attention_bias(keys) | {"norm_place": "both"}
+    return windowed(keys, model, lambda number: number % 2 == 0)
+
+
+def gemma3(keys: Keys) -> Model:
+    """Gemma 3 (Gemma Team 2025, arXiv 2503.19786, section 2): norms of queries and keys, too."""
+    _refuse_both_sides(keys)
+    model = _capped_gemma(keys) | attention_bias(keys) | {"norm_place": "both", "qk_norm": True}
+    return windowed(keys, model, every_nth(keys, 6))
+
+
+def _capped_gemma(keys: Keys) -> Model:
+    capped(keys, "attn_logit_softcapping", "final_logit_softcapping")
+    keys.look("hidden_act")  # Older files state both names.
+    return gated(keys, activation="hidden_activation")
+
+
+def _refuse_both_sides(keys: Keys) -> None:
+    if keys.look("use_bidirectional_attention"):
+        raise keys.refused("use_bidirectional_attention", "attention to both sides in a decoder")
+
+
+def phi3(keys: Keys) -> Model:
+    """Phi-3 (Abdin 2024, arXiv 2404.14219, section 2): a LLaMA with dropout and windows."""
+    dropout = keys.dropout("resid_pdrop", "embd_pdrop", "attention_dropout")
+    return windowed(keys, gated(keys, dropout=dropout), listed=False)
 
 
 def stablelm(keys: Keys) -> Model:
-    """StableLM: a LLaMA with LayerNorm."""
+    """StableLM: a LLaMA with LayerNorm; both branches may stand behind one of them."""
     if keys.flag("qk_layernorm"):
-        raise keys.refused("qk_layernorm", "a LayerNorm of queries and keys with scales a head")
-    if keys.flag("use_parallel_residual"):
-        raise keys.refused("use_parallel_residual", SIDE_BY_SIDE)
+        raise keys.refused("qk_layernorm", "a norm of queries and keys without the others' bias")
     dropout = keys.dropout("attention_dropout", "hidden_dropout")
-    return _gated(keys, dropout=dropout) | {
+    return gated(keys, dropout=dropout, own_width=False) | {
         "norm": "layernorm",
+        "parallel_block": keys.flag("use_parallel_residual"),
         "qkv_bias": keys.flag("use_qkv_bias"),
     }
 
 
-def phi3(keys: Keys) -> Model:
-    """Phi-3 (Abdin 2024, arXiv 2404.14219, section 2): a LLaMA with dropout."""
-    return _gated(keys, dropout=keys.dropout("resid_pdrop", "embd_pdrop", "attention_dropout"))
+def cohere(keys: Keys) -> Model:
+    """Command R (Cohere 2024): both branches behind one LayerNorm without a bias."""
+    norm = {"qk_norm": True, "qk_norm_scales": "each"} if keys.flag("use_qk_norm") else {}
+    return _cohere(keys, own_width=True) | norm
 
 
-def mixtral(keys: Keys) -> Model:
-    """Mixtral (Jiang 2024, arXiv 2401.04088): every layer is a mixture of experts."""
-    model = _gated(keys)
-    return model | {
-        "expert_ffn": model["ffn"],
-        "experts": keys.count("num_local_experts"),
-        "experts_per_token": keys.count("num_experts_per_tok"),
-    }
+def cohere2(keys: Keys) -> Model:
+    """Command R7B (Cohere 2024): windows, and every fourth layer in full."""
+    keys.notes.add(
+        "layers that attend in full have no positions: they are counted with rotary ones"
+    )
+    return windowed(keys, _cohere(keys, own_width=False), every_nth(keys, 4))
 
 
-def qwen2_moe(keys: Keys) -> Model:
-    """Qwen 1.5 and 2 mixtures (Yang 2024, arXiv 2407.10671): shared experts behind a gate."""
-    model = _gated(keys) | {"qkv_bias": keys.flag("qkv_bias")}
-    experts = _sparse(keys, model["layers"])
-    shared = keys.count("shared_expert_intermediate_size", 0)
-    if experts and shared:
-        experts |= {"shared_experts": 1, "shared_ffn": shared, "shared_gate": True}
-    elif experts:
-        raise keys.refused(
-            "shared_expert_intermediate_size", "a gate of shared experts without any"
-        )
-    return model | experts
+def _cohere(keys: Keys, *, own_width: bool) -> Model:
+    alike = {"norm": "layernorm_no_bias", "parallel_block": True}
+    return gated(keys, own_width=own_width) | attention_bias(keys) | alike
 
 
-def qwen3_moe(keys: Keys) -> Model:
-    """Qwen 3 mixtures (Yang 2025, arXiv 2505.09388): no shared experts."""
-    model = qwen3(keys)
-    return model | _sparse(keys, model["layers"])
+def olmo(keys: Keys) -> Model:
+    """OLMo (Groeneveld 2024, arXiv 2402.00838, section 2.1): a LayerNorm without parameters."""
+    capped(keys, "clip_qkv")
+    return gated(keys) | attention_bias(keys) | {"norm": "layernorm_plain"}
 
 
-def deepseek(keys: Keys) -> Model:
-    """DeepSeekMoE (Dai 2024, arXiv 2401.06066): shared experts, and multi-head attention."""
-    _refuse_attention_bias(keys)
-    model = _gated(keys)
-    experts = keys.count_or_none("n_routed_experts")
-    if experts is None:
+def olmo2(keys: Keys) -> Model:
+    """OLMo 2 (OLMo 2025, arXiv 2501.00656, section 2): norms behind the branches."""
+    behind = {"norm_place": "after", "qk_norm": True, "qk_norm_scales": "each"}
+    return gated(keys) | attention_bias(keys) | behind
+
+
+def olmo3(keys: Keys) -> Model:
+    """OLMo 3: an OLMo 2 with windows, and every fourth layer in full."""
+    return windowed(keys, olmo2(keys), lambda number: number % 4 == 0)
+
+
+def exaone4(keys: Keys) -> Model:
+    """EXAONE 4 (LG AI Research 2025, arXiv 2507.11407): norms behind the branches, and windows."""
+    model = gated(keys) | {"norm_place": "after", "qk_norm": True}
+    return windowed(keys, model, every_nth(keys, 4))
+
+
+def glm(keys: Keys) -> Model:
+    """GLM 4 9B (GLM Team 2024, arXiv 2406.12793): biases of queries, keys and values."""
+    return gated(keys) | biases(qkv=keys.flag("attention_bias"), out=False, mlp=False)
+
+
+def glm4(keys: Keys) -> Model:
+    """GLM 4 0414: norms before and behind the branches."""
+    return glm(keys) | {"norm_place": "both"}
+
+
+def smollm3(keys: Keys) -> Model:
+    """SmolLM 3: a LLaMA some of whose layers have no positions; those may have windows."""
+    model, interval = llama(keys), keys.count("no_rope_layer_interval")
+    turned = keys.numbers("no_rope_layers") if keys.look("no_rope_layers") is not None else ()
+    keys.notes.add("layers without positions are counted with rotary ones")
+    keys.look("sliding_window")
+    if not keys.flag("use_sliding_window"):
+        keys.used.add("layer_types")
         return model
-    if keys.count("moe_layer_freq") != 1:
-        raise keys.refused("moe_layer_freq", "a mixture of experts in every few layers from 0 on")
-    width, shared = keys.count("moe_intermediate_size"), keys.count_or_none("n_shared_experts", 0)
-    return model | {
-        "experts": experts,
-        "experts_per_token": keys.count("num_experts_per_tok"),
-        "expert_ffn": width,
-        "shared_experts": shared or 0,
-        "shared_ffn": (shared or 0) * width,
-        "dense_layers": keys.count("first_k_dense_replace", 0),
-    }
+
+    def full(number: int) -> bool:
+        if number <= len(turned):
+            return turned[number - 1] != 0
+        return number % interval != 0
+
+    return windowed(keys, model, full)
 
 
-def gpt2(keys: Keys) -> Model:
-    """GPT-2 (Radford 2019): learned positions, biases, dropout."""
-    hidden = keys.count("n_embd")
-    return {
-        **_gpt("learned"),
-        "layers": keys.count("n_layer", 1, _MOST_LAYERS),
-        "hidden": hidden,
-        "heads": keys.count("n_head"),
-        "ffn": _four_times(keys, "n_inner", hidden),
-        "vocab": keys.count("vocab_size"),
-        "max_positions": keys.count("n_positions"),
-        "activation": keys.activation("activation_function", gated=False),
-        "tied_embeddings": keys.flag("tie_word_embeddings"),
-        "dropout": keys.dropout("resid_pdrop", "embd_pdrop", "attn_pdrop"),
-    }
+def seed_oss(keys: Keys) -> Model:
+    """Seed-OSS: a LLaMA whose biases are chosen part by part."""
+    dropout = keys.dropout("attention_dropout", "residual_dropout")
+    return gated(keys, dropout=dropout) | biases(
+        qkv=keys.flag("attention_bias"),
+        out=keys.flag("attention_out_bias"),
+        mlp=keys.flag("mlp_bias"),
+    )
 
 
-def gpt_bigcode(keys: Keys) -> Model:
-    """StarCoder (Li 2023, arXiv 2305.06161): a GPT-2 with one head of keys and values."""
-    return gpt2(keys) | ({"kv_heads": 1} if keys.flag("multi_query") else {})
+def ernie4_5(keys: Keys) -> Model:
+    """ERNIE 4.5, dense: a LLaMA with all biases or none."""
+    return gated(keys, dropout=False) | {"bias": keys.flag("use_bias")}
 
 
-def gpt_neox(keys: Keys) -> Model:
-    """GPT-NeoX (Black 2022, arXiv 2204.06745, section 2)."""
-    if not keys.flag("attention_bias"):
-        raise keys.refused("attention_bias", "a bias of the feed-forward block alone")
-    if keys.flag("use_parallel_residual"):
-        keys.notes.add(
-            "use_parallel_residual: attention and feed-forward block are counted one after the "
-            "other, with two all-reduces a layer under tensor parallelism where one is enough"
-        )
-    dropout = keys.dropout("attention_dropout", "hidden_dropout")
-    return {
-        **_gpt("rotary"),
-        **_sizes(keys),
-        "activation": keys.activation("hidden_act", gated=False),
-        "dropout": dropout,
-    }
+def arcee(keys: Keys) -> Model:
+    """Arcee: a LLaMA whose feed-forward blocks have one projection up."""
+    return llama(keys) | {"activation": keys.activation("hidden_act", gated=False)}
 
 
-def starcoder2(keys: Keys) -> Model:
-    """StarCoder 2 (Lozhkov 2024, arXiv 2402.19173): a GPT with rotary positions, grouped heads."""
-    dropout = keys.dropout("attention_dropout", "residual_dropout", "embedding_dropout")
-    return {
-        **_gpt("rotary"),
-        **_sizes(keys),
-        **_key_heads(keys),
-        "activation": keys.activation("hidden_act", gated=False),
-        "bias": keys.flag("use_bias"),
-        "dropout": dropout,
-    }
+_QWEN_WINDOW = {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
+_QWEN = SILU | _QWEN_WINDOW | {"num_key_value_heads": 32}
+_QWEN_VL = defaults(
+    "152064 8192 29568 80 64 32768",
+    **SILU,
+    **(_QWEN_WINDOW | {"max_window_layers": 80}),
+    num_key_value_heads=8,
+)
+_GEMMA = {"attention_bias": False, "tie_word_embeddings": True}
+_GEMMA_CAPPED = _GEMMA | {
+    "hidden_activation": "gelu_pytorch_tanh", "num_key_value_heads": 4, "head_dim": 256,
+    "sliding_window": 4096,
+}  # fmt: skip
+_COHERE = SILU | {"attention_bias": False, "tie_word_embeddings": True}
+_OLMO = SILU | {"attention_bias": False}
+_OLMO_SIZES = "50304 4096 11008 32 32 2048"
+_GLM = SILU | {"num_key_value_heads": 2, "head_dim": 128, "attention_bias": True}
+_GLM_SIZES = "151552 4096 13696 40 32 131072"
+_QWEN2_SIZES = "151936 4096 22016 32 32 32768"
 
-
-def _gpt(positions: str) -> Model:
-    return {"family": "gpt", "norm": "layernorm", "positions": positions, "bias": True}
-
-
-def _gated(keys: Keys, *, dropout: bool | None = None) -> Model:
-    return {
-        "family": "llama",
-        "norm": "rmsnorm",
-        "positions": "rotary",
-        **_sizes(keys),
-        **_key_heads(keys),
-        "activation": keys.activation("hidden_act", gated=True),
-        "bias": False,
-        "dropout": keys.dropout("attention_dropout") if dropout is None else dropout,
-    }
-
-
-def _sizes(keys: Keys) -> Model:
-    return {
-        "layers": keys.count("num_hidden_layers", 1, _MOST_LAYERS),
-        "hidden": keys.count("hidden_size"),
-        "heads": keys.count("num_attention_heads"),
-        "ffn": keys.count("intermediate_size"),
-        "vocab": keys.count("vocab_size"),
-        "max_positions": keys.count("max_position_embeddings"),
-        "tied_embeddings": keys.flag("tie_word_embeddings"),
-    }
-
-
-def _key_heads(keys: Keys) -> Model:
-    """Heads of keys and values, and features of a head; what is left out is derived, and said."""
-    model, heads = {}, keys.count("num_attention_heads")
-    if keys.look("num_key_value_heads") is None:
-        keys.notes.add(f"num_key_value_heads not given: {heads}, as many as heads")
-    else:
-        model["kv_heads"] = keys.count("num_key_value_heads")
-    if keys.look("head_dim") is not None:
-        model["head_dim"] = keys.count("head_dim")
-    elif keys.count("hidden_size") % heads == 0:
-        width = keys.count("hidden_size") // heads
-        keys.notes.add(f"head_dim not given: {width}, hidden_size / num_attention_heads")
-    return model
-
-
-def _four_times(keys: Keys, key: str, hidden: int) -> int:
-    width = keys.count_or_none(key)
-    if width is None:
-        keys.notes.add(f"{key} not given: {4 * hidden}, four times the hidden size")
-    return width or 4 * hidden
-
-
-def _refuse_attention_bias(keys: Keys) -> None:
-    if keys.flag("attention_bias"):
-        raise keys.refused("attention_bias", "a bias of the projections of attention alone")
-
-
-def _sparse(keys: Keys, layers: int) -> Model:
-    """Return the experts of Qwen's mixtures.
-
-    A layer has them if its number, counted from 1, is a multiple of decoder_sparse_step and it is
-    not among mlp_only_layers, which count from 0.
-    """
-    for key in ("num_experts_per_tok", "moe_intermediate_size"):
-        keys.look(key)  # Known even where no layer has experts.
-    experts, step = keys.count("num_experts", 0), keys.count("decoder_sparse_step")
-    dense = set(keys.numbers("mlp_only_layers"))
-    mixed = [i for i in range(layers) if i not in dense and (i + 1) % step == 0]
-    if not experts or not mixed:
-        keys.notes.add("no layer has experts: the model is dense")
-        return {}
-    first = next(i for i in range(layers) if i not in dense)
-    if any(i in dense and (i + 1) % step == 0 for i in range(first, layers)):
-        raise keys.refused("mlp_only_layers", "a dense layer among mixtures of experts")
-    return {
-        "experts": experts,
-        "experts_per_token": keys.count("num_experts_per_tok"),
-        "expert_ffn": keys.count("moe_intermediate_size"),
-        "dense_layers": first,
-        "moe_every": step,
-    }
+#: The types of this module.
+TYPES: Mapping[str, Family] = {
+    "arcee": Family(
+        "ArceeConfig",
+        defaults("32000 2560 18432 32 32 4096", **(LLAMA | {"hidden_act": "relu2"})),
+        arcee,
+    ),
+    "cohere": Family(
+        "CohereConfig", defaults("256000 8192 22528 40 64 8192", **_COHERE, use_qk_norm=False),
+        cohere,
+    ),
+    "cohere2": Family(
+        "Cohere2Config",
+        defaults("256000 8192 22528 40 64 8192", **_COHERE, sliding_window=4096),
+        cohere2,
+        allows=("position_embedding_type",),
+    ),
+    "ernie4_5": Family(
+        "Ernie4_5Config",
+        defaults("103424 1024 3072 18 16 131072", **SILU, num_key_value_heads=2, head_dim=128,
+                 tie_word_embeddings=True, use_bias=False),
+        ernie4_5,
+    ),
+    "exaone4": Family(
+        "Exaone4Config",
+        defaults("102400 4096 16384 32 32 2048", **SILU, num_key_value_heads=32,
+                 sliding_window=4096),
+        exaone4,
+    ),
+    "gemma": Family(
+        "GemmaConfig",
+        defaults("256000 3072 24576 28 16 8192", **_GEMMA, num_key_value_heads=16, head_dim=256,
+                 hidden_act="gelu_pytorch_tanh"),
+        gemma,
+    ),
+    "gemma2": Family(
+        "Gemma2Config",
+        defaults("256000 2304 9216 26 8 8192", **_GEMMA_CAPPED, attn_logit_softcapping=50.0,
+                 final_logit_softcapping=30.0),
+        gemma2,
+    ),
+    "gemma3_text": Family(
+        "Gemma3TextConfig", defaults("262208 2304 9216 26 8 131072", **_GEMMA_CAPPED), gemma3
+    ),
+    "glm": Family("GlmConfig", defaults(_GLM_SIZES, **_GLM), glm),
+    "glm4": Family("Glm4Config", defaults(_GLM_SIZES, **_GLM), glm4),
+    "granite": Family("GraniteConfig", defaults(SIZES_7B, **LLAMA), llama),
+    "llama": Family("LlamaConfig", defaults(SIZES_7B, **LLAMA), llama),
+    "ministral3": Family(
+        "Ministral3Config",
+        defaults("131072 4096 14336 34 32 262144", **SILU, num_key_value_heads=8, head_dim=128,
+                 sliding_window=None),
+        mistral,
+    ),
+    "mistral": Family(
+        "MistralConfig",
+        defaults("32000 4096 14336 32 32 131072", **SILU, num_key_value_heads=8,
+                 sliding_window=4096),
+        mistral,
+    ),
+    "olmo": Family("OlmoConfig", defaults(_OLMO_SIZES, **_OLMO), olmo),
+    "olmo2": Family("Olmo2Config", defaults(_OLMO_SIZES, **_OLMO), olmo2),
+    "olmo3": Family("Olmo3Config", defaults(_OLMO_SIZES, **_OLMO, sliding_window=4096), olmo3),
+    "phi3": Family(
+        "Phi3Config",
+        defaults("32064 3072 8192 32 32 4096", **SILU, resid_pdrop=0.0, embd_pdrop=0.0),
+        phi3,
+    ),
+    "qwen2": Family("Qwen2Config", defaults(_QWEN2_SIZES, **_QWEN), qwen2),
+    "qwen2_vl": Family("Qwen2VLTextConfig", _QWEN_VL, qwen2),
+    "qwen2_vl_text": Family("Qwen2VLTextConfig", _QWEN_VL, qwen2),
+    "qwen2_5_vl": Family("Qwen2_5_VLTextConfig", _QWEN_VL, qwen2),
+    "qwen2_5_vl_text": Family("Qwen2_5_VLTextConfig", _QWEN_VL, qwen2),
+    "qwen3": Family(
+        "Qwen3Config", defaults(_QWEN2_SIZES, **_QWEN, head_dim=128, attention_bias=False), qwen3
+    ),
+    "qwen3_vl_text": Family(
+        "Qwen3VLTextConfig",
+        defaults("151936 4096 22016 32 32 128000", **SILU, num_key_value_heads=32, head_dim=128,
+                 attention_bias=False),
+        qwen3_block,
+    ),
+    "seed_oss": Family(
+        "SeedOssConfig",
+        defaults("155136 4096 27648 64 80 524288",
+                 **(LLAMA | {"attention_bias": True, "attention_dropout": 0.1}),
+                 attention_out_bias=False, residual_dropout=0.1, num_key_value_heads=8,
+                 head_dim=128),
+        seed_oss,
+    ),
+    "smollm3": Family(
+        "SmolLM3Config",
+        defaults("128256 2048 11008 36 16 32768", **LLAMA, num_key_value_heads=4,
+                 tie_word_embeddings=True, use_sliding_window=False, no_rope_layer_interval=4),
+        smollm3,
+    ),
+    "stablelm": Family(
+        "StableLmConfig",
+        defaults("50304 2560 6912 32 32 4096", **SILU, num_key_value_heads=32, use_qkv_bias=False,
+                 qk_layernorm=False, use_parallel_residual=False, hidden_dropout=0.0),
+        stablelm,
+        allows=("qk_layernorm",),
+    ),
+}  # fmt: skip

@@ -59,6 +59,28 @@ class Keys:
         self._config, self._defaults, self._other_names = config, defaults, other_names
         self._file, self._prefix, self._path, self._lines = file, prefix, path, lines
         self._filled: dict[str, Any] = {}
+        self.parts: list[Keys] = []
+
+    def part(self, key: str, config: str, defaults: Mapping[str, Any]) -> Keys:
+        """Return the keys of an object within this one; null is an empty object."""
+        given = self.look(key)
+        if given is None:
+            given = {}
+        if not isinstance(given, dict):
+            raise self._wrong(key, given, "an object of keys and values")
+        part = Keys(
+            given,
+            config=config,
+            defaults=defaults,
+            other_names={},
+            file=self._file,
+            prefix=(*self._prefix, key),
+            path=self._path,
+            lines=self._lines,
+        )
+        part.notes, part.parts = self.notes, self.parts
+        self.parts.append(part)
+        return part
 
     def count(self, key: str, least: int = 1, most: int = _MOST) -> int:
         """Return a whole number (DS254 for another type or range, DS255 if there is none)."""
@@ -159,9 +181,13 @@ class Keys:
 
     def sentences(self) -> tuple[str, ...]:
         """Return all notes: defaults that were filled in first."""
-        filled = ", ".join(f"{key} {_json(value)}" for key, value in self._filled.items())
-        first = (f"not given, so as {self._config} has it: {filled}",) if filled else ()
-        return (*first, *self.notes.sentences())
+        filled = [part.filled() for part in (self, *self.parts)]
+        return (*(sentence for sentence in filled if sentence), *self.notes.sentences())
+
+    def filled(self) -> str:
+        """Return the defaults that were filled in, as a sentence; nothing if there are none."""
+        named = ", ".join(f"{key} {_json(value)}" for key, value in self._filled.items())
+        return f"not given, so as {self._config} has it: {named}" if named else ""
 
     def _value(self, key: str) -> Any:
         value = self.look(key)
