@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from distsim.api import CheckReport as CheckReport
+    from distsim.api import calibrate as calibrate
     from distsim.api import check as check
     from distsim.api import load as load
     from distsim.api import load_jobs as load_jobs
@@ -39,6 +40,7 @@ _HOMES = {
     "JobsPrediction": "distsim.prediction.jobs",
     "Prediction": "distsim.prediction.predict",
     "Scenario": "distsim.scenario.schema",
+    "calibrate": "distsim.api",
     "check": "distsim.api",
     "load": "distsim.api",
     "load_jobs": "distsim.api",
@@ -56,6 +58,7 @@ __all__ = [
     "Prediction",
     "Scenario",
     "__version__",
+    "calibrate",
     "check",
     "load",
     "load_jobs",

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
@@ -22,6 +22,7 @@ from distsim.scenario.jobs import load_jobs as _load_jobs
 from distsim.scenario.load import load as _load
 from distsim.scenario.resolve import resolve
 from distsim.scenario.schema import Scenario
+from distsim.study.interval import interval, traits
 
 
 def load(source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()) -> Scenario:
@@ -50,7 +51,9 @@ def simulate(scenario: Scenario, *, evaluator: str | None = None, fold: bool = T
     fold : bool
         False simulates every rank instead of one of each kind.
     """
-    return predict(resolve(scenario), evaluator=evaluator, fold=fold)
+    case = resolve(scenario)
+    prediction = predict(case, evaluator=evaluator, fold=fold)
+    return replace(prediction, interval=interval(prediction.step_s, traits(case)))
 
 
 def load_jobs(source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()) -> Jobs:
@@ -140,3 +143,35 @@ def validate(source: str | None = None) -> Any:
     from distsim.study.validate import validate as run
 
     return run(source)
+
+
+def calibrate(
+    files: Sequence[str],
+    device: str,
+    topology: str | None = None,
+    *,
+    scenario: str | Mapping[str, Any] | None = None,
+    name: str = "calibrated",
+    only: Sequence[str] = (),
+    keep: Sequence[str] = (),
+) -> Any:
+    """Fit a profile to measurements in files: see `distsim.study.calibration.calibrate`.
+
+    Parameters
+    ----------
+    files : sequence of str
+        Training logs, CSVs of step times, nccl-tests output, profiler traces, operator timings.
+    device, topology : str
+        Names or files.
+    scenario : str or mapping, optional
+        What step times are of, as far as the files do not say.
+    only, keep : sequence of str
+        Keys to fit, all by default, and keys to leave as they are shipped.
+
+    Returns
+    -------
+    Calibration
+    """
+    from distsim.study.calibration.calibrate import calibrate as run
+
+    return run(files, device, topology, scenario=scenario, name=name, only=only, keep=keep)

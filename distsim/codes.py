@@ -908,6 +908,51 @@ CODES: dict[str, CodeInfo] = {
         "whole or not at all: an older one of that name is kept.",
         "Choose another file, or make room.",
     ),
+    "DS631": CodeInfo(
+        "measurements of an unknown format",
+        "A file of measurements is known by its content, not by its name. In this one is nothing "
+        "that a training log, nccl-tests, a profiler, a table or distsim measure has.",
+        "Save the whole output of the run, or write a CSV with the columns step_s and tp, pp, ...",
+    ),
+    "DS632": CodeInfo(
+        "no measurement that can be used",
+        "The file has no time, or all are left out; the message says why the first one was.",
+        "Mend what the message names, or leave the file out.",
+    ),
+    "DS633": CodeInfo(
+        "step times without a whole scenario",
+        "A step time is of use where cluster, model, batch and plan are known. A log says some of "
+        "it; the rest stands in a scenario file of the same stem beside it.",
+        "Write that file (cluster: {topology: NAME} may be all it needs), or give --scenario FILE.",
+    ),
+    "DS634": CodeInfo(
+        "trace or timings that are not whole",
+        "The JSON or compressed file breaks off or is damaged at the place shown: its writer was "
+        "stopped, or it was copied in part.",
+        "Write or copy the file again. Other files of the same command are read all the same.",
+    ),
+    "DS635": CodeInfo(
+        "column of times that is not clear",
+        "The table has several columns of times, or one without a unit in its name.",
+        "Name the column that counts measured_s, step_s or step_ms.",
+    ),
+    "DS637": CodeInfo(
+        "No measurement to calibrate on",
+        "None of the measurements is of a step, kernel or collective that can be predicted with "
+        "this device and topology; the lines that were left out say why.",
+        "Give what the lines lack, such as the scenario of the steps or --topology.",
+    ),
+    "DS638": CodeInfo(
+        "Nothing identified",
+        "The measurements leave every number as uncertain as it was before.",
+        "Give more measurements, or of other kinds.",
+    ),
+    "DS639": CodeInfo(
+        "No such number to fit",
+        "--fit and --keep take keys of a profile, such as device.gemm_efficiency or "
+        "links.rail.efficiency.",
+        "Use one of the keys that the message lists.",
+    ),
     "DS640": CodeInfo(
         "extra not installed",
         "The command needs a package that only an optional extra brings.",
@@ -917,6 +962,49 @@ CODES: dict[str, CodeInfo] = {
         "not a picture",
         "The name of the file does not say which format to draw in.",
         "End the name in one of the formats that the rule lists.",
+    ),
+    "DS642": CodeInfo(
+        "device that is not there",
+        "Measuring runs on a GPU that PyTorch sees, or on the processor.",
+        "Name a device that is there, or install a PyTorch that was built for it.",
+    ),
+    "DS643": CodeInfo(
+        "unknown kind of measurement or number format",
+        "Lists of --kinds and --dtypes have commas between their words.",
+        "Choose from the words that the rule lists.",
+    ),
+    "DS644": CodeInfo(
+        "no time to measure in",
+        "A budget is a number of seconds above 0.",
+        "Give more time, or leave --budget out.",
+    ),
+    "DS645": CodeInfo(
+        "processes that cannot work together",
+        "Collectives are measured among processes that find each other by RANK, WORLD_SIZE, "
+        "MASTER_ADDR and MASTER_PORT. One of them is missing or wrong, or a process ended.",
+        "Start all of them with torchrun.",
+    ),
+    "DS646": CodeInfo(
+        "nothing was measured",
+        "Everything that was asked for was skipped; the message says why. No file is written.",
+        "Ask for other kinds or number formats, or give more time.",
+    ),
+    "DS650": CodeInfo(
+        "Not a calibrated profile",
+        "cluster.profile names a file that distsim calibrate wrote: kind: profile, with the schema "
+        "that this version reads.",
+        "Name the file that distsim calibrate wrote with -o, or calibrate anew.",
+    ),
+    "DS651": CodeInfo(
+        "Profile of another cluster",
+        "A profile holds numbers that were measured on one device and, for links, one topology. On "
+        "another they would be wrong without a sign of it.",
+        "Calibrate a profile for this device and topology, or leave cluster.profile out.",
+    ),
+    "DS652": CodeInfo(
+        "Profile of links that are not there",
+        "A class of links in the profile is not one of the topology's.",
+        "Calibrate with the topology that the scenario uses.",
     ),
     "DS699": CodeInfo(
         "an error in distsim",

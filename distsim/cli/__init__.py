@@ -31,6 +31,8 @@ COMMANDS = {
     "libraries": "distsim.cli.catalogues",
     "stacks": "distsim.cli.catalogues",
     "validate": "distsim.cli.validate",
+    "calibrate": "distsim.cli.calibrate",
+    "measure": "distsim.cli.measure",
     "schema": "distsim.cli.schema",
 }
 

@@ -2,33 +2,94 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import click
 
 from distsim.cli.options import json_option
+from distsim.errors import CheckFailed
+
+KINDS = ("dense", "moe", "context", "zero3", "long")
+
+
+def _percent(ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """Return a share such as ``5%`` or ``5`` as a number of percent."""
+    if value is None:
+        return None
+    try:
+        percent = float(value.strip().removesuffix("%"))
+    except ValueError:
+        percent = -1.0
+    if not 0 < percent < 1e6:
+        raise click.BadParameter(f"{value!r} is not a percentage above 0, such as 5%", ctx, param)
+    return percent
 
 
 @click.command()
 @click.option("--source", metavar="NAME", help="Only the measurements of this source.")
+@click.option("--device", metavar="NAME", help="Only runs on this device.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only runs of this kind.")
+@click.option("--rows", "each", is_flag=True, help="Print every run, not only the worst.")
+@click.option("--plot", metavar="FILE", help="Also draw predicted over measured: .svg or .png.")
+@click.option(
+    "--fail-above",
+    callback=_percent,
+    metavar="5%",
+    help="Leave with exit code 1 if the mean absolute error of a source is above this.",
+)
 @json_option
-def validate(source: str | None, as_json: bool) -> None:
+def validate(
+    source: str | None,
+    device: str | None,
+    kind: str | None,
+    each: bool,
+    plot: str | None,
+    fail_above: float | None,
+    as_json: bool,
+) -> None:
     """Compare predictions with published measurements.
 
     Predicts every published run that is shipped and prints the error of each
-    and the mean of each source. Rows that calibrated the device profiles are
-    marked; the others are held out.
+    source: the mean absolute error (MAPE), of rows that calibrated profiles and
+    of held-out ones, median, worst and mean. Then the same by device, by kind
+    of run (long: sequences of 32,768 tokens or more) and by precision.
 
     \b
     Examples:
       distsim validate
-      distsim validate --source korthikanti-2022 --json
+      distsim validate --source korthikanti-2022 --rows
+      distsim validate --source nemo-2024 --plot nemo.svg --fail-above 12%
     """
-    from distsim import api
-    from distsim.cli.output import print_json, print_text
+    from distsim.cli.output import check_target, print_json, print_text
+    from distsim.report.figure import file_format
+    from distsim.study.validate import validate as compare
 
-    report = api.validate(source).to_dict()
+    if plot is not None:
+        file_format(plot)
+        check_target(plot)
+    processes = os.cpu_count() or 1
+    report = compare(source, device=device, kind=kind, processes=processes).to_dict()
     if as_json:
         print_json(report)
     else:
-        from distsim.report.tables import validation_text
+        from distsim.report.validation import validation_text
 
-        print_text(validation_text(report))
+        print_text(validation_text(report, rows=each or source is not None))
+    if plot is not None:
+        from distsim.cli.output import write_bytes
+        from distsim.report.validation_plot import validation_plot
+
+        write_bytes(plot, validation_plot(report, plot))
+    _fail_above(report, fail_above)
+
+
+def _fail_above(report: dict[str, Any], percent: float | None) -> None:
+    """Leave with exit code 1 if a source is worse, and say on standard error which are."""
+    if percent is None:
+        return
+    above = [s for s in report["sources"] if s["mape_percent"] > percent]
+    if above:
+        said = ", ".join(f"{s['name']} ({s['mape_percent']:.1f} %)" for s in above)
+        click.echo(f"mean absolute error above {percent:g} %: {said}", err=True)
+        raise click.exceptions.Exit(CheckFailed.exit_code)

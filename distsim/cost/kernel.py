@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import ceil
 
+from distsim.cost.attention import flash_s
 from distsim.cost.gemm import gemm_s
 from distsim.hardware.device import Device
 from distsim.workload.op import Work, WorkKind
-
-#: Rows of queries that one block of a fused attention kernel works on (Dao 2023, section 3.3).
-FLASH_BLOCK_ROWS = 128
-
-
-def flash_s(work: Work, device: Device, dtype: str) -> float:
-    """Seconds of a fused attention kernel: blocks of queries in waves, or memory traffic."""
-    blocks = work.batch * ceil(work.m / FLASH_BLOCK_ROWS)
-    waves = ceil(blocks / device.sm_count) * device.sm_count / blocks
-    # Causal blocks differ in length and are handed out dynamically, so a tail wave is short.
-    fill = 1.0 if blocks >= 4 * device.sm_count else waves
-    peak = device.peak_flop_per_s[work.dtype or dtype] * device.attention_efficiency
-    bandwidth = device.memory_bandwidth_bytes_per_s * device.memory_efficiency
-    return max(work.flop * fill / peak, work.stream_bytes / bandwidth)
 
 
 def kernel_s(work: Work, device: Device, dtype: str) -> float:

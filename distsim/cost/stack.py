@@ -39,6 +39,9 @@ class Stack:
         compute type. Weights stored in fp32 serve as master weights.
     sharded : Handover
         What it does around the collectives of sharded parameters and gradients.
+    attention_kernel : str
+        Kernel of fused attention, one of `KERNELS`; empty: the one that the device's numbers are
+        of, and so is one that the device has no numbers of.
     """
 
     name: str
@@ -51,8 +54,14 @@ class Stack:
     gradients: Mapping[str, str] = field(default_factory=dict)
     reduction: Mapping[str, str] = field(default_factory=dict)
     sharded: Handover = PLAIN
+    attention_kernel: str = ""
 
 
+#: Kernels of fused attention: FlashAttention 1 (and what Triton made of it in 2022) to 3, the one
+#: of Triton's tutorial, and cuDNN's.
+KERNELS = ("flash-1", "flash-2", "flash-3", "triton", "cudnn")
+_KERNEL = "attention_kernel"
+DEFAULT_STACK = "megatron-core"
 #: Blocks of switches in a file, and the attributes that they fill.
 PARTS = {"fused": "fusion", "overlap": "overlap", "sharded": "sharded"}
 
@@ -110,6 +119,7 @@ def _shipped(name: str) -> Stack:
         gradients=raw["gradients"],
         reduction=raw["reduction"],
         sharded=_handover(raw.get("sharded", {})),
+        attention_kernel=raw.get("attention_kernel", ""),
     )
 
 
@@ -127,22 +137,23 @@ def load_stack(
     Parameters
     ----------
     value : str or mapping
-        A name, or ``{profile: NAME, fused: {...}, overlap: {...}, sharded: {...}}``.
+        A name, or ``{profile: NAME, fused: {...}, overlap: {...}, sharded: {...},
+        attention_kernel: NAME}``.
 
     Raises
     ------
     ValueProblem
-        DS221 unknown stack; DS201 or DS202 for its switches.
+        DS221 unknown stack; DS201 or DS202 for its switches, DS204 for its kernel.
     """
     block: Mapping[str, Any] = {"profile": value} if isinstance(value, str) else value
     for key in block:
-        if key not in ("profile", *PARTS):
+        if key not in ("profile", _KERNEL, *PARTS):
             raise ValueProblem(
                 "DS201",
                 f"unknown key {key!r}",
                 path=(*path, key),
                 value=key,
-                rule=f"one of profile, {', '.join(PARTS)}",
+                rule=f"one of profile, {_KERNEL}, {', '.join(PARTS)}",
                 fix="remove the key",
             )
     name = block.get("profile", DEFAULT_STACK)
@@ -167,7 +178,20 @@ def load_stack(
             )  # fmt: skip
         current = getattr(base, part)
         changed[part] = replace(current, **_switches(type(current), given, (*path, key)))
+    if _KERNEL in block:
+        changed[_KERNEL] = _kernel(block[_KERNEL], (*path, _KERNEL))
     return replace(base, **changed)
 
 
-DEFAULT_STACK = "megatron-core"
+def _kernel(name: object, path: tuple[str | int, ...]) -> str:
+    if name not in KERNELS:
+        near = get_close_matches(str(name), KERNELS, 1)
+        raise ValueProblem(
+            "DS204",
+            f"{_KERNEL} {name!r} is unknown",
+            path=path,
+            value=name,
+            rule=f"one of {', '.join(KERNELS)}",
+            fix=f"did you mean {near[0]}?" if near else "leave it out for the device's own",
+        )
+    return str(name)

@@ -21,6 +21,7 @@ from distsim.prediction.advice import memory_advice
 from distsim.prediction.bounds import Bounds
 from distsim.prediction.breakdown import Breakdown
 from distsim.prediction.case import Case
+from distsim.prediction.interval import Interval
 from distsim.prediction.jitter import Distribution, distribution
 from distsim.prediction.measured import Measured, batches, difference, measure
 from distsim.prediction.memory_timeline import MemoryTimelines
@@ -79,6 +80,9 @@ class Prediction:
         FLOP of the model (without recomputation) over time.
     mfu, hfu : float
         Model and hardware FLOP (with recomputation) over the dense peak, 0..1.
+    interval : Interval or None
+        Between what times the step lies, by the errors of validated runs; `distsim.simulate` has
+        it, `predict` leaves it out.
     """
 
     scenario: str
@@ -107,6 +111,7 @@ class Prediction:
     memory_timeline: MemoryTimelines = field(repr=False)
     distribution: Distribution | None = None
     overheads: Overheads | None = None
+    interval: Interval | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, the form of ``--json``."""
@@ -135,6 +140,7 @@ class Prediction:
             "classes": self.classes,
             "distribution": self.distribution.to_dict() if self.distribution else None,
             "overheads": self.overheads.to_dict() if self.overheads else None,
+            "interval": self.interval.to_dict() if self.interval else None,
         }
 
     def _memory(self) -> dict[str, Any]:
@@ -232,6 +238,14 @@ def predict(case: Case, *, evaluator: str | None = None, fold: bool = True) -> P
         steps.append(measure(program, run))
     step = steps[0] if len(steps) == 1 else difference(*steps)
     return assemble(case, program, run, asked, step)
+
+
+def step_time_s(case: Case, *, evaluator: str | None = None) -> float:
+    """Return the time of one optimizer step alone, as `predict` gives it, in seconds."""
+    asked = evaluator or case.evaluator
+    if len(counts := batches(case.inputs.plan)) > 1:
+        return predict(case, evaluator=evaluator).step_s
+    return evaluate(build(replace(case.inputs, batches=counts[0])), asked).makespan
 
 
 def assemble(case: Case, program: Program, run: Run, asked: str, step: Measured) -> Prediction:

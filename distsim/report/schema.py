@@ -129,6 +129,11 @@ def _prediction() -> dict[str, Any]:
                 "type": ["object", "null"],
                 "description": "loading, checkpoints and evaluation; null where none is stated",
             },
+            "interval": {
+                "type": ["object", "null"],
+                "description": "between what times the step lies, by the errors of validated runs "
+                "that are near; null in jobs",
+            },
             "distribution": {
                 "type": ["object", "null"],
                 "description": "step times with random variation; null without noise",

@@ -1,4 +1,4 @@
-"""Lists, records, explanations and validation as text."""
+"""Lists, records and explanations as text."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from rich.text import Text
 
 from distsim.errors import CodeInfo
 from distsim.report.layout import (
-    SECONDS,
     bare,
     columns,
-    fixed,
     flat,
     heading,
     pairs,
     quantity,
-    scale_of,
 )
 
 
@@ -72,48 +69,3 @@ def code_text(code: str, info: CodeInfo) -> RenderableType:
 def codes_text(codes: Mapping[str, CodeInfo]) -> RenderableType:
     """Return all codes, one a line."""
     return columns(("code", "problem"), [(c, i.title) for c, i in codes.items()], left=(0, 1))
-
-
-def validation_text(report: Mapping[str, Any]) -> RenderableType:
-    """Return every published run beside its prediction, and the errors of each source.
-
-    Parameters
-    ----------
-    report : mapping
-        As `ValidationReport.to_dict` gives it.
-    """
-    parts: list[RenderableType] = []
-    for source in report["sources"]:
-        parts += [heading(source["name"]), _cases(source["cases"]), Text()]
-    errors = columns(
-        ("source", "rows", "held out", "MAPE", "held-out MAPE", "median", "worst", "mean"),
-        [_errors(source) for source in report["sources"]],
-    )
-    return Group(*parts, heading("Errors of the step time"), errors)
-
-
-def _cases(cases: Sequence[Mapping[str, Any]]) -> RenderableType:
-    rows = []
-    for case in cases:
-        scale, unit = scale_of(case["measured_s"], SECONDS)
-        times = [
-            f"{fixed(case[key], case['measured_s'], scale)} {unit}"
-            for key in ("measured_s", "predicted_s")
-        ]
-        split = case["split"].replace("_", " ")
-        rows.append([case["id"], split, *times, f"{case['error_percent']:+.2f} %"])
-    return columns(("run", "split", "measured", "predicted", "error"), rows, left=(0, 1))
-
-
-def _errors(source: Mapping[str, Any]) -> list[str]:
-    held_out = source["held_out_mape_percent"]
-    return [
-        source["name"],
-        f"{source['rows']}",
-        f"{source['held_out_rows']}",
-        f"{source['mape_percent']:.2f} %",
-        "-" if held_out is None else f"{held_out:.2f} %",
-        f"{source['median_percent']:.2f} %",
-        f"{source['worst_percent']:+.2f} %",
-        f"{source['signed_mean_percent']:+.2f} %",
-    ]

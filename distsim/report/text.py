@@ -80,7 +80,7 @@ def _rates(prediction: Prediction) -> RenderableType:
     # An image of a ViT is a sequence of patches, and counts as one.
     each = prediction.resolved["sequence_length"] if unit != "tokens" else 1
     rows = {
-        "step time": fmt_s(prediction.step_s),
+        "step time": f"{fmt_s(prediction.step_s)}{_between(prediction)}",
         **_drawn(prediction),
         **_rest(prediction),
         "throughput": f"{prediction.tokens_per_s / each:,.0f} {unit}/s",
@@ -97,6 +97,16 @@ def _rates(prediction: Prediction) -> RenderableType:
         number, _, rest = text.partition(" ")
         table.add_row(name, number, rest)
     return table
+
+
+def _between(prediction: Prediction) -> str:
+    """Return the interval of the step time, in its unit: `` (8.0 .. 8.9, 90 %)``."""
+    found = prediction.interval
+    if found is None:
+        return ""
+    scale, _ = scale_of(prediction.step_s, SECONDS)
+    low, high = (f"{value / scale:.3g}" for value in (found.low_s, found.high_s))
+    return f" ({low} .. {high}, {found.level:.0%})"
 
 
 def _drawn(prediction: Prediction) -> dict[str, str]:

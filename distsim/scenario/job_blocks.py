@@ -41,6 +41,11 @@ class Cluster(Block):
         default=None,
         description="Host of the devices, by name or file; by default that of the device.",
     )
+    profile: Name | None = Field(
+        default=None,
+        description="File that distsim calibrate wrote: numbers of the device, links, library and "
+        "software that replace the shipped ones.",
+    )
     of: Degree | None = Field(
         default=None,
         description="Devices of the whole cluster, of which the job uses some; as many by default.",

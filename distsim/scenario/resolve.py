@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from distsim.cost.stack import DEFAULT_STACK, load_stack
+from distsim.cost.attention import with_kernel
+from distsim.cost.stack import DEFAULT_STACK, Stack, load_stack
 from distsim.engine.noise import Noise
 from distsim.errors import DistsimError, PlanError, ValueProblem
 from distsim.hardware.block import Block
@@ -30,6 +31,7 @@ from distsim.scenario.lengths import check_length, padded_vocabulary, sample_of
 from distsim.scenario.machine import Machine
 from distsim.scenario.numerics import resolve_numerics, resolve_optimizer
 from distsim.scenario.plan import resolve_plan
+from distsim.scenario.profile import NO_PROFILE, Profile, read_profile
 from distsim.scenario.schema import Scenario, SlowLinks, UnequalDevices
 from distsim.scenario.step import step_inputs
 from distsim.workload.network import Model
@@ -37,8 +39,13 @@ from distsim.workload.optimizer import state_bytes_per_parameter
 from distsim.workload.zoo import network, network_from_block, vocabulary
 
 
-def resolve(scenario: Scenario) -> Case:
+def resolve(scenario: Scenario, profile: Profile | None = None) -> Case:
     """Resolve a scenario.
+
+    Parameters
+    ----------
+    profile : Profile, optional
+        Calibrated numbers, in place of those that ``cluster.profile`` names.
 
     Raises
     ------
@@ -46,18 +53,19 @@ def resolve(scenario: Scenario) -> Case:
         With the place in the scenario's file, whatever layer found the problem.
     """
     try:
-        return _resolve(scenario)
+        return _resolve(scenario, profile)
     except DistsimError as error:
         place = scenario.place(error.path)
         raise (error.at(place) if place else error) from error.__cause__
 
 
-def _resolve(scenario: Scenario) -> Case:
+def _resolve(scenario: Scenario, profile: Profile | None) -> Case:
     batch = scenario.batch
-    machine = _machine(scenario)
+    profile = profile or _profile(scenario)
+    stack = profile.on_stack(load_stack(scenario.stack or DEFAULT_STACK))
+    machine = _machine(scenario, profile, stack)
     device = machine.devices[0]
     spec, said = _model(scenario)
-    stack = load_stack(scenario.stack or DEFAULT_STACK)
     numerics = resolve_numerics(scenario, stack, device)
     check_fp8(numerics, spec)
     optimizer = resolve_optimizer(scenario, numerics, device)
@@ -87,6 +95,7 @@ def _resolve(scenario: Scenario) -> Case:
             "topology": machine.topology.name,
             "device": device.name,
             "library": machine.topology.library.name,
+            "profile": profile.name,
             "placement": scenario.cluster.placement,
             "stack": stack.name,
             "precision": numerics.compute if numerics.fp8 is None else f"{numerics.compute} + fp8",
@@ -144,17 +153,27 @@ def _noise(scenario: Scenario, plan: Plan) -> Jitter | None:
     return Jitter(noise, block.samples, scenario.seed)
 
 
-def _machine(scenario: Scenario) -> Machine:
+def _profile(scenario: Scenario) -> Profile:
+    named = scenario.cluster.profile
+    return read_profile(_beside(scenario, named)) if named else NO_PROFILE
+
+
+def _machine(scenario: Scenario, profile: Profile, stack: Stack) -> Machine:
     cluster = scenario.cluster
-    topology = _topology(scenario)
+    topology = profile.on_topology(_topology(scenario))
     name = _beside(scenario, cluster.device or topology.device_name)
-    device = load_device(name, path=("cluster", "device"))
+    kernel = stack.attention_kernel
+    device = with_kernel(load_device(name, path=("cluster", "device")), kernel)
+    device = profile.on_device(device)
     topology = replace(topology, library=topology.library.on(device.architecture))
     placed = _placed(scenario, topology)
     if cluster.slow_links:
         topology = slow_links(topology, [_link_rule(r) for r in cluster.slow_links])
     found = unequal([_device_rule(r) for r in cluster.unequal], topology.node_of, device.name)
-    nominal = [device if k.device == device.name else load_device(k.device) for k in found.kinds]
+    nominal = [
+        (device if k.device == device.name else with_kernel(load_device(k.device), kernel)).warm()
+        for k in found.kinds
+    ]
     devices = tuple(at_speed(d, k.speed) for d, k in zip(nominal, found.kinds, strict=True))
     kinds = found.kind_of_device[placed]
     return Machine(devices, topology, placed, kinds, tuple(nominal))

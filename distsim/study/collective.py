@@ -190,14 +190,14 @@ def _collisions(way: _Way, topology: Topology) -> tuple[Collisions, ...]:
 
 
 def _fabric(
-    topology: str | dict[str, Any],
+    topology: str | dict[str, Any] | Topology,
     devices: int,
     whole: int | None,
     library: str | None,
     protocol: str | None,
     startup_s: float,
 ) -> Topology:
-    net = load_topology(topology, whole or devices)
+    net = topology if isinstance(topology, Topology) else load_topology(topology, whole or devices)
     used = net.library
     if library is not None:
         used = read_library(Block({"library": library})).on(used.generation)
@@ -209,7 +209,7 @@ def _fabric(
 
 def collective_report(
     collective: str,
-    topology: str | dict[str, Any],
+    topology: str | dict[str, Any] | Topology,
     devices: int,
     sizes: Sequence[float],
     algorithm: str = "auto",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import shlex
 from pathlib import Path
@@ -45,6 +46,28 @@ EXAMPLES = sorted(
 )
 
 
+#: Operator timings and a profile, made up.
+TIMINGS = {
+    "format": "distsim-timings/1",
+    "date": "2026-01-01",
+    "device": {"name": "made up", "kind": "cuda"},
+    "versions": {},
+    "timings": [
+        {"kind": "gemm", "batch": 1, "m": m, "n": 4096, "k": 4096, "dtype": "bf16", "layout": "tn",
+         "time_s": m * 5e-8, "low_s": m * 5e-8, "high_s": m * 5e-8, "repeats": 5}
+        for m in (2048, 4096, 8192)
+    ],
+}  # fmt: skip
+PROFILE = """
+schema: 1
+kind: profile
+name: my-a100
+device: a100-80gb-sxm
+values: {device: {gemm_efficiency: {value: 0.7, low: 0.68, high: 0.72, source: made up}}}
+"""
+#: Takes minutes, and parts of it are tested elsewhere.
+LONG = ["validate"]
+
 DATA = Path(__file__).parents[1] / "data"
 #: Two rows of nccl-tests, made up.
 NCCL_LOG = """
@@ -69,11 +92,17 @@ def test_examples_work(
     shipped = shipped_directory("scenarios") / "gpt3-175b-1024xa100.yaml"
     (tmp_path / "my.yaml").write_bytes(shipped.read_bytes())
     (tmp_path / "nccl.log").write_text(NCCL_LOG)
+    (tmp_path / "timings.json").write_text(json.dumps(TIMINGS))
+    (tmp_path / "my-a100.yaml").write_text(PROFILE)
     own = shipped_directory("topologies") / "example-edge-list.yaml"
     (tmp_path / "mine.yaml").write_bytes(own.read_bytes())
     (tmp_path / "nccl.xml").write_bytes((DATA / "nccl" / "dgx-h100.xml").read_bytes())
     monkeypatch.chdir(tmp_path)
     words = shlex.split(re.split(r" [|>] ", example)[0])[1:]
+    if words == LONG:
+        pytest.skip("minutes")
+    if words[0] == "measure":
+        pytest.importorskip("torch", reason="an extra")
     assert main(words) == 0, capsys.readouterr().err
     assert capsys.readouterr().out
 

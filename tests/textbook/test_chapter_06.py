@@ -290,4 +290,7 @@ def test_exercise_6_6_training_time() -> None:
     lstm, bert = run(BIG_LSTM), run(BERT)
     PAGE.row(where, "gain of BERT-base on 64 A100", lstm.step_s / bert.step_s, 2.1)
     launches = lstm.breakdown.host_s / lstm.step_s
+    # The host launches a kernel in 6 us; a step of a layer has two.
+    step_s = operator(BIG_LSTM, "recurrence")["forward_s"] / N
+    assert step_s == pytest.approx(12.3e-6, abs=0.05e-6) and step_s > 2 * 6e-6
     PAGE.row(where, "LSTM's part waiting for launches", launches)

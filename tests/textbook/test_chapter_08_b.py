@@ -59,8 +59,8 @@ def test_section_8_4_3_times_by_length() -> None:
     fp32 = {n: forward_s(LENGTHS, tokens(n), FP32) for n in book_ms}
     for n, printed in book_ms.items():
         PAGE.row("Section 8.4.3", f"{n:,} tokens, fp32", fp32[n], printed * 1e-3)
-        # No type and kernels are named; fp32 without fusion is within 2.6 times of all of them.
-        assert 1 / 2.6 < fp32[n] / (printed * 1e-3) < 2.6
+        # No type and kernels are named; fp32 without fusion is within 2.1 times of all of them.
+        assert 1 / 2.1 < fp32[n] / (printed * 1e-3) < 2.1
     assert round(98.7 / 28.3, 1) == 3.5
     assert round(367 / 98.7, 1) == 3.7
     growth = [b / a for a, b in pairwise(fp32.values())]

@@ -36,8 +36,8 @@ def test_notes_16_1_shapes() -> None:
         book[m] = flop / (8 * elements)
         book_rate[m] = min(peak, bandwidth * book[m])
         ours[m], rate[m] = op["flop_per_byte"], flop / op["forward_s"]
-        # A roofline; a 128 x 128 tile runs at 97.6 % of it.
-        assert 0.97 * peak < rate[m] <= peak * (1 + 1e-9)
+        # A roofline, with the compute side the lower one for all three.
+        assert rate[m] == pytest.approx(peak)
         size = f"{m} x {m}"
         shown = {128: 34e6, 1024: 2.147e9, 4096: 34.36e9}[m]
         rows("Notes 16.1", (f"FLOP, {size}", flop, shown))
@@ -70,7 +70,8 @@ def test_notes_16_2_batched() -> None:
         for n in (1, 256)
     ]
     assert rates[1] < rates[16] < rates[256] < 15.7e12
-    # One product: 64 tiles of 128 x 128 on 80 multiprocessors. Many: nearly full waves.
+    # One product: 64 tiles of 128 x 128, or 256 of 64 x 64, on 80 multiprocessors. Both fill four
+    # fifths of their waves. Many products: nearly full waves.
     assert 64 / 80 * 0.9 < rates[1] / rates[256] < 1
     assert 1 < half[1] / half[0] < 80 / 64 * 1.15
     rows(
@@ -164,7 +165,7 @@ def test_notes_16_5_data_parallel() -> None:
         assert step[devices].data_s == pytest.approx(ring_s)
     assert product[1] == pytest.approx(_program(1)[0])
     # 8 rows cost what 64 do, in the narrowest tile.
-    assert product[32] == pytest.approx(2 * 64 * 2048 * 2048 / 100e9 / 0.75)
+    assert product[32] == pytest.approx(2 * 64 * 2048 * 2048 / 100e9)
     links = run(name, "cluster.devices=32", "batch.micro_size=8").links.to_dict()["classes"][0]
     sent = links["bytes"] / links["links"]
     assert sent == pytest.approx(2 * 31 / 32 * gradient)

@@ -1,14 +1,12 @@
-"""Bad models and bad tables of measurements: a code, the key or line, and the numbers."""
+"""Bad models: a code, the key, and the numbers."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from distsim.errors import CODES, DistsimError, FileError, ValueProblem, WorkloadError
-from distsim.study.validate_rows import COLUMNS, rows, sources
+from distsim.errors import CODES, DistsimError, WorkloadError
 from distsim.workload.catalogue import model, model_from_block, model_names
 from distsim.workload.model_block import from_mapping
 
@@ -119,87 +117,3 @@ def test_a_block_says_all_of_a_catalogue_model() -> None:
     block = {key: value for key, value in whole.to_dict().items() if "parameters" not in key}
     again = from_mapping({**block, "published_parameters": whole.published_parameters})
     assert again == whole
-
-
-HEADER = ",".join(COLUMNS)
-GOOD = {
-    **dict.fromkeys(COLUMNS, "1"),
-    "split": "held_out",
-    "sequence_parallel": "false",
-    "derived": "false",
-}
-
-
-def _table(tmp_path: Path, *records: dict[str, str], header: str = HEADER) -> Path:
-    lines = [header, *(",".join(record[c] for c in COLUMNS) for record in records)]
-    file = tmp_path / "table.csv"
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
-
-
-@pytest.mark.parametrize(
-    ("column", "cell", "says"),
-    [
-        ("measured_s", "", "seconds"),
-        ("measured_s", "fast", "'fast'"),
-        ("measured_s", "nan", "seconds above 0"),
-        ("measured_s", "-1", "'-1'"),
-        ("devices", "8.0", "whole number"),
-        ("devices", "9" * 30, "whole number"),
-        ("split", "train", "calibration, held_out"),
-        ("derived", "yes", "true or false"),
-        ("tflops_per_device", "0", "or nothing"),
-        ("model", " ", "a text"),
-    ],
-)
-def test_a_bad_cell_is_refused_at_its_line(
-    tmp_path: Path, column: str, cell: str, says: str
-) -> None:
-    file = _table(tmp_path, GOOD, {**GOOD, "id": "2", column: cell})
-    with pytest.raises(ValueProblem) as caught:
-        rows(file)
-    assert caught.value.code == "DS240"
-    assert str(caught.value).startswith(f"{file}:3: DS240: {column}")
-    assert says in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("header", "line", "says"),
-    [
-        (HEADER.replace(",stack", ""), 1, "stack"),
-        (HEADER + ",colour", 1, "colour"),
-        (HEADER.replace(",stack", ",model"), 1, "stack"),
-        (HEADER + ",model", 1, "twice"),
-    ],
-)
-def test_a_bad_header_is_refused(tmp_path: Path, header: str, line: int, says: str) -> None:
-    with pytest.raises(ValueProblem, match=says) as caught:
-        rows(_table(tmp_path, GOOD, header=header))
-    assert caught.value.place is not None and caught.value.place.line == line
-
-
-def test_an_id_stands_once(tmp_path: Path) -> None:
-    with pytest.raises(ValueProblem, match=r"table\.csv:3: DS240: id: '1'"):
-        rows(_table(tmp_path, GOOD, GOOD))
-
-
-def test_a_short_row_and_an_open_quote_are_refused(tmp_path: Path) -> None:
-    file = _table(tmp_path, GOOD)
-    for tail in ("1,2,3\n", '"open'):
-        broken = tmp_path / "broken.csv"
-        broken.write_text(file.read_text(encoding="utf-8") + tail, encoding="utf-8")
-        with pytest.raises(ValueProblem, match=r"broken\.csv:3: DS240"):
-            rows(broken)
-
-
-def test_a_derived_time_states_its_rate(tmp_path: Path) -> None:
-    row = {**GOOD, "derived": "true", "tflops_per_device": ""}
-    with pytest.raises(ValueProblem, match="a derived time needs the rate"):
-        rows(_table(tmp_path, row))
-
-
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(FileError) as caught:
-        rows(tmp_path / "none.csv")
-    assert caught.value.code == "DS101"
-    assert sorted(sources()) == ["korthikanti-2022", "narayanan-2021", "narayanan-2021-table2"]
