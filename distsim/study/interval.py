@@ -43,8 +43,9 @@ UNEQUAL = {
 }
 #: Columns of numbers, with the distance of a doubling.
 DOUBLING = {"devices": 0.15, "parameters": 0.1, "length": 0.2, "micro_size": 0.1}
-#: Distance at which a run counts for exp(-1/2), and what it grows by where too few are near.
-NEAR, GROWTH = 1.0, 1.3
+#: Unit of distance, what it grows by where too few runs are near, and the distance beyond which runs
+#: count for nothing, in units.
+NEAR, GROWTH, REACH = 1.0, 1.3, 2.0
 #: Runs, each with its weight, that a 90 % interval needs: 19 leave 1/20 to each side.
 ENOUGH = 24.0
 #: How many of the nearest runs are named.
@@ -189,6 +190,11 @@ def distances(one: Traits, others: Columns) -> Floats:
     return np.asarray(np.sqrt(total))
 
 
+def _weight(apart: Floats) -> Floats:
+    """Return the weights of runs: 1 here, falling to 0 at `REACH` (Tukey's biweight)."""
+    return np.asarray(np.clip(1.0 - (apart / REACH) ** 2, 0.0, None) ** 2)
+
+
 def quantiles(
     apart: Floats, log_ratio: Floats, level: float = LEVEL, enough: float = ENOUGH
 ) -> tuple[float, float, float, float]:
@@ -214,10 +220,10 @@ def quantiles(
     """
     width = NEAR
     least = min(enough, 0.95 * len(apart))
-    weight = np.exp(-0.5 * (apart / width) ** 2)
+    weight = _weight(apart / width)
     while weight.sum() < least:
         width *= GROWTH
-        weight = np.exp(-0.5 * (apart / width) ** 2)
+        weight = _weight(apart / width)
     order = np.argsort(log_ratio)
     ordered, share = log_ratio[order], weight[order]
     # The run itself has an error of its own, anywhere: half of its weight is beyond each end.
