@@ -1,9 +1,9 @@
 """Fits the few numbers on a part of what was measured, and predicts all of it.
 
-Which part was decided by position: collectives of every other size on 2 and 4 hosts, the products and
-copies of one core, its step at one batch size, and the overlapped step at the highest rate (at first
-that of the middle rate, which waits for the network and tells nothing of contention). Everything
-else is held out: the other sizes, all of the largest group, all other steps.
+Which part was decided by position: collectives of every other size on 2 and 4 hosts, the products
+and copies of one core, its step at one batch size, and the overlapped step at the highest rate (at
+first that of the middle rate, which waits for the network and tells nothing of contention).
+Everything else is held out: the other sizes, all of the largest group, all other steps.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ UNEQUAL = {
 }
 #: Columns of numbers, with the distance of a doubling.
 DOUBLING = {"devices": 0.15, "parameters": 0.1, "length": 0.2, "micro_size": 0.1}
-#: Unit of distance, what it grows by where too few runs are near, and the distance beyond which runs
-#: count for nothing, in units.
+#: Unit of distance, what it grows by where too few runs are near, and the distance beyond which
+#: runs count for nothing, in units.
 NEAR, GROWTH, REACH = 1.0, 1.3, 2.0
 #: Runs, each with its weight, that a 90 % interval needs: 19 leave 1/20 to each side.
 ENOUGH = 24.0
