@@ -261,12 +261,13 @@ def internevo(row: Row) -> Values:
 def torchtitan(row: Row) -> Values:
     """torchtitan: FSDP2, tensor parallelism beside its exchanges where the row says async."""
     out = basics(row, "pytorch-fsdp", "dgx-h100-superpod")
+    out["cluster.device"] = "h100-96gb-hbm2e"
     out["plan.zero_stage"] = 3
     if out["plan.tp"] > 1:
         out["plan.sequence_parallel"] = True
         if "async TP" in row["other"]:
             out["plan.async_tensor"] = True
-    return noted(out, row["other"], "devices of 500 W with 2.4 TB/s, taken as H100 SXM")
+    return noted(out, row["other"])
 
 
 def maxtext(row: Row) -> Values:
@@ -301,6 +302,8 @@ MAXTEXT_SLICES = {
 def upgrade(row: Row) -> Values:
     """Llama 3.1 8B by DeepSpeed on one node: model FLOP, half of the scores."""
     out = basics(row, "pytorch-fsdp")
+    # FlashAttention 3 on H200, 4 on B200, whose profile has cuDNN's kernel alone.
+    out["stack"] = {"profile": "pytorch-fsdp", "attention_kernel": "flash-3"}
     flop = step_flop(row, causal=True)
     rate = from_rate(flop, row, "the printed TFLOP/s, model FLOP with half of the scores")
     out["plan.zero_stage"] = 2 if row["zero_fsdp"].startswith("ZeRO-2") else 3

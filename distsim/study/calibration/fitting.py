@@ -291,12 +291,16 @@ def _robust(z: Floats, rows: int) -> Floats:
 
 
 def _respread(problem: Problem, after: Floats) -> None:
-    """Set the spread of each kind to what was found, by its median absolute deviation."""
+    """Set the spread of each kind to what was found, by its median absolute deviation.
+
+    Around the median: what all measurements have in common is for the numbers to explain, and
+    would otherwise make every measurement seem uncertain.
+    """
     for kind in set(problem.kinds):
         chosen = np.array([one == kind for one in problem.kinds])
         if chosen.sum() < 5:
             continue
-        found = 1.4826 * float(np.median(np.abs(after[chosen])))
+        found = 1.4826 * float(np.median(np.abs(after[chosen] - np.median(after[chosen]))))
         problem.spread[chosen] = max(found, LEAST_SPREAD)
 
 
