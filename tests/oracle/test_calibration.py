@@ -169,3 +169,14 @@ def test_nothing_usable_is_one_error() -> None:
     with pytest.raises(DistsimError) as caught:
         calibrate_readings(Readings(step_times=(step,)), DEVICE, TOPOLOGY)
     assert caught.value.code == "DS637"
+
+
+def test_numbers_that_are_kept_are_not_called_unidentified(monkeypatch) -> None:
+    times = tuple(measured(0.01, 3)[:6])
+    key = "device.gemm_efficiency"
+    found = calibrate_readings(Readings(step_times=times), DEVICE, TOPOLOGY, only=[key])
+    assert [one.knob.key for one in found.fit.numbers] == [key] and not found.fit.unknown
+    monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
+    with pytest.raises(DistsimError) as caught:
+        calibrate_readings(Readings(step_times=times), DEVICE, TOPOLOGY, only=[key])
+    assert caught.value.code == "DS640"

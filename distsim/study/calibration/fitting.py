@@ -88,7 +88,7 @@ class Fit:
     numbers : tuple of Fitted
         Those that the measurements tell something of.
     unknown : tuple of Knob
-        Those that stay as they are: not identified, or nothing depends on them.
+        Those that could have moved and stay: not identified, or nothing depends on them.
     before, after, crossed : float64[items]
         log(predicted / measured) with the shipped numbers, with the fitted ones, and of each item
         with numbers that were fitted without it (NaN where there are too few).
@@ -178,8 +178,10 @@ def fit(problem: Problem, *, folds: int = 5, keep: Sequence[str] = ()) -> Fit:
     Raises
     ------
     UsageError
-        DS637 where nothing can be predicted, DS638 where nothing can be identified.
+        DS637 where nothing can be predicted, DS638 where nothing can be identified, DS640 without
+        scipy.
     """
+    _optimizer()
     if not len(problem.measured_s):
         raise UsageError(
             "DS637",
@@ -210,7 +212,7 @@ def fit(problem: Problem, *, folds: int = 5, keep: Sequence[str] = ()) -> Fit:
         Fitted(knob, float(at), float(error))
         for knob, at, error in zip(knobs, x, deviation, strict=True)
     )
-    left = tuple(knob for knob in problem.knobs if knob.key not in {k.key for k in knobs})
+    left = tuple(knob for knob in movable if knob.key not in {k.key for k in knobs})
     crossed = _crossed(problem, knobs, x, after, jacobian, folds)
     return Fit(numbers, left, before, after, crossed, problem.spread.copy())
 
@@ -250,12 +252,25 @@ def _solve(
     return at, logs, jacobian
 
 
+def _optimizer() -> Any:
+    """Return scipy's ``least_squares``, or say that it is not installed (DS640)."""
+    try:
+        from scipy.optimize import least_squares
+    except ImportError:
+        raise UsageError(
+            "DS640",
+            "calibrating needs scipy, which is not installed",
+            rule="scipy is an extra, so that distsim itself stays small",
+            fix="pip install 'distsim-train[calibrate]'",
+        ) from None
+    return least_squares
+
+
 def _linear(
     problem: Problem, knobs: Sequence[Knob], at: Floats, logs: Floats, jacobian: Floats
 ) -> Floats:
     """Return the best x where logs are linear around `at`."""
-    from scipy.optimize import least_squares
-
+    least_squares = _optimizer()
     scale = np.sqrt(problem.weight) / problem.spread
     slope = np.vstack([jacobian * scale[:, None], np.eye(len(knobs))])
     offset = np.concatenate([(logs - jacobian @ at) * scale, np.zeros(len(knobs))])
