@@ -152,19 +152,23 @@ _KINDS: Mapping[str, tuple[str, tuple[str, ...], tuple[int, ...], _Row, bool]] =
 }
 
 
+#: Forms of a chip that a name must agree on.
+_FORMS = ("pcie", "hbm2e")
+
+
 def profile_of(name: str, memory_bytes: float, profiles: Sequence[Device]) -> Device | None:
     """Return the profile of the device that PyTorch calls by a name; None if there is none.
 
     A profile is named for its chip, its memory and its form: ``h100-80gb-sxm``. It goes with
-    ``NVIDIA H100 80GB HBM3`` when the chip is a word of the name, both or neither say PCIe, and
-    the memory differs by less than a tenth.
+    ``NVIDIA H100 80GB HBM3`` when the chip is a word of the name, both or neither say PCIe (or
+    HBM2e), and the memory differs by less than a tenth.
     """
     words = "".join(c if c.isalnum() else " " for c in name.lower()).split()
     fits = [
         profile
         for profile in profiles
         if profile.name.split("-")[0] in words
-        and ("pcie" in profile.name.split("-")) == ("pcie" in words)
+        and all((form in profile.name.split("-")) == (form in words) for form in _FORMS)
         and abs(profile.memory_bytes / max(memory_bytes, 1.0) - 1) < 0.1
     ]
     return min(fits, key=lambda p: abs(p.memory_bytes - memory_bytes), default=None)

@@ -53,7 +53,7 @@ def test_every_row_is_of_one_device_and_precision_and_dense_or_moe(titan: Valida
 
 
 def test_filters_keep_rows_and_their_numbers(titan: ValidationReport) -> None:
-    chosen = validate(TITAN, kind="context", device="h100-80gb-sxm")
+    chosen = validate(TITAN, kind="context", device="h100-96gb-hbm2e")
     assert [c for c in titan.steps if "context" in c.kinds] == list(chosen.steps)
 
 
@@ -61,7 +61,7 @@ def test_filters_keep_rows_and_their_numbers(titan: ValidationReport) -> None:
     ("given", "says"),
     [
         ({"source": "torchtitan"}, "torchtitan-2024"),
-        ({"source": TITAN, "device": "h100"}, "h100-80gb-sxm"),
+        ({"source": TITAN, "device": "h100"}, "h100-96gb-hbm2e"),
         ({"source": TITAN, "kind": "moe"}, "dense"),
     ],
 )
