@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import log
+from typing import Any
 
 import numpy as np
 from scipy.optimize import OptimizeResult, least_squares, minimize
@@ -174,7 +175,8 @@ def _shipped(profile: str, kernel: str) -> Device:
 def log_ratio(t: Timing, values: Mapping[str, float], floors: bool = True) -> float:
     """Return log(predicted / measured) with other parameters."""
     unit = _shipped(t.profile, t.kernel)
-    unit = replace(unit, **values) if values else unit  # type: ignore[arg-type]
+    changed: dict[str, Any] = dict(values)
+    unit = replace(unit, **changed)
     took = sum(max(kernel_s(w, unit, t.dtype), t.floor_s if floors else 0.0) for w in t.works)
     return log(took / t.time_s)
 

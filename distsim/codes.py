@@ -858,8 +858,8 @@ CODES: dict[str, CodeInfo] = {
         "Read the usage in the message, or the help of the command: distsim COMMAND --help.",
     ),
     "DS610": CodeInfo(
-        "unknown validation source",
-        "No published measurements of that name are shipped.",
+        "unknown validation source, device or kind",
+        "No published measurements of that source, on that device or of that kind are shipped.",
         "Choose one of the names listed, or leave the option out for all.",
     ),
     "DS611": CodeInfo(

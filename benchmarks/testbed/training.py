@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 
 #: Ways to train: on one process; gradients reduced beside the backward pass (the default of
@@ -52,7 +52,7 @@ class Layer(nn.Module):
         scores = q @ k.transpose(-1, -2) * (h // self.heads) ** -0.5
         weights = scores.masked_fill(mask, float("-inf")).softmax(dim=-1)
         x = x + self.out((weights @ v).transpose(1, 2).reshape(b, s, h))
-        out: Tensor = x + self.down(F.gelu(self.up(self.norm2(x))))
+        out: Tensor = x + self.down(functional.gelu(self.up(self.norm2(x))))
         return out
 
 
@@ -74,7 +74,7 @@ class Decoder(nn.Module):
         for layer in self.layers:
             x = layer(x, self.mask)
         logits = self.norm(x) @ self.tokens.weight.T
-        return F.cross_entropy(logits.flatten(0, 1), tokens.roll(-1, dims=1).flatten())
+        return functional.cross_entropy(logits.flatten(0, 1), tokens.roll(-1, dims=1).flatten())
 
 
 class Trainer:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import ceil
+from typing import Any
 
 from distsim.hardware.device import Device
 from distsim.workload.op import Work
@@ -70,7 +71,5 @@ def with_kernel(device: Device, kernel: str) -> Device:
 
     The device stays as it is where it has none of that name: nothing is known of it there.
     """
-    numbers = device.attention_kernels.get(kernel)
-    if not numbers:
-        return device
-    return replace(device, attention_kernel=kernel, **numbers)  # type: ignore[arg-type]
+    numbers: dict[str, Any] = dict(device.attention_kernels.get(kernel, {}))
+    return replace(device, attention_kernel=kernel, **numbers) if numbers else device

@@ -119,7 +119,10 @@ class TorchMachine:
                 yield
         except (MemoryError, self.torch.cuda.OutOfMemoryError):
             raise UnavailableError("out of memory") from None
-        except (RuntimeError, NotImplementedError, TypeError, AttributeError, ValueError) as error:
+        # What PyTorch raises for a type or kernel that this device (RuntimeError, its subclass
+        # NotImplementedError, ValueError) or this release of it (AttributeError, TypeError for an
+        # argument) does not have. The case is listed as skipped, with the text.
+        except (RuntimeError, TypeError, AttributeError, ValueError) as error:
             text = str(error).strip().split("\n")[0][:120]
             if "can't allocate memory" in text:
                 text = "out of memory"

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from distsim.report.layout import columns, heading, plural
+from distsim.scenario.profile import is_time
 from distsim.units import fmt_s
 
 #: Lines of each list in the text; the JSON has all.
@@ -60,13 +61,7 @@ _NOUN = {
 
 
 def _quantity(key: str, value: float) -> str:
-    if key.rsplit(".", 1)[-1] in (
-        "kernel_overhead",
-        "host_launch",
-        "latency",
-        "startup",
-        "restart",
-    ):
+    if is_time(key):
         return fmt_s(value)
     return f"{value:.3g}"
 

@@ -85,6 +85,10 @@ def _jobs() -> dict[str, Any]:
     )
 
 
+def _or_null(description: str) -> dict[str, Any]:
+    return {"type": ["object", "null"], "description": description}
+
+
 def _prediction() -> dict[str, Any]:
     at_least_one = {"type": "integer", "minimum": 1}
     return block(
@@ -125,19 +129,12 @@ def _prediction() -> dict[str, Any]:
             "events": {**_COUNT, "description": "events of the engine; 0 for graph"},
             "tasks": {**_COUNT, "description": "tasks that were simulated"},
             "classes": {**at_least_one, "description": "classes of ranks that do the same"},
-            "overheads": {
-                "type": ["object", "null"],
-                "description": "loading, checkpoints and evaluation; null where none is stated",
-            },
-            "interval": {
-                "type": ["object", "null"],
-                "description": "between what times the step lies, by the errors of validated runs "
-                "that are near; null in jobs",
-            },
-            "distribution": {
-                "type": ["object", "null"],
-                "description": "step times with random variation; null without noise",
-            },
+            "overheads": _or_null("loading, checkpoints and evaluation; null where none is stated"),
+            "interval": _or_null(
+                "between what times the step lies, by the errors of validated runs that are near; "
+                "null in jobs"
+            ),
+            "distribution": _or_null("step times with random variation; null without noise"),
         },
     )
 

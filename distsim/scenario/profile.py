@@ -110,6 +110,15 @@ class Profile:
 NO_PROFILE = Profile("", "", "", MappingProxyType({}))
 
 
+def is_time(key: str) -> bool:
+    """Return whether the number at a key of a profile is in seconds; the others are plain."""
+    part, *_, last = key.split(".")
+    if key in (_LIBRARY, _STACK):
+        return True
+    known = CALIBRATED if part == "device" else LINK_NUMBERS
+    return known[last][1] == "s"
+
+
 def _other(profile: Profile, kind: str, own: str, other: str) -> HardwareError:
     return HardwareError(
         "DS651",

@@ -35,6 +35,7 @@ from distsim.scenario.profile import NO_PROFILE, Profile, read_profile
 from distsim.scenario.schema import Scenario, SlowLinks, UnequalDevices
 from distsim.scenario.step import step_inputs
 from distsim.workload.network import Model
+from distsim.workload.op import Numerics
 from distsim.workload.optimizer import state_bytes_per_parameter
 from distsim.workload.zoo import network, network_from_block, vocabulary
 
@@ -92,13 +93,7 @@ def _resolve(scenario: Scenario, profile: Profile | None) -> Case:
         network=spec,
         shapes=batches.shapes,
         resolved={
-            "topology": machine.topology.name,
-            "device": device.name,
-            "library": machine.topology.library.name,
-            "profile": profile.name,
-            "placement": scenario.cluster.placement,
-            "stack": stack.name,
-            "precision": numerics.compute if numerics.fp8 is None else f"{numerics.compute} + fp8",
+            **_names(scenario, machine, stack, profile, numerics),
             "optimizer": optimizer.name,
             "global_size": batch.global_size,
             "sequence_length": length,
@@ -113,6 +108,21 @@ def _resolve(scenario: Scenario, profile: Profile | None) -> Case:
             scenario, machine, plan, numerics, spec.parameters, a_parameter, batches.tokens
         ),
     )
+
+
+def _names(
+    scenario: Scenario, machine: Machine, stack: Stack, profile: Profile, numerics: Numerics
+) -> dict[str, Any]:
+    """Return what was chosen by name: hardware, software, type of numbers."""
+    return {
+        "topology": machine.topology.name,
+        "device": machine.devices[0].name,
+        "library": machine.topology.library.name,
+        "profile": profile.name,
+        "placement": scenario.cluster.placement,
+        "stack": stack.name,
+        "precision": numerics.compute if numerics.fp8 is None else f"{numerics.compute} + fp8",
+    }
 
 
 def _peak(machine: Machine, compute: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -13,15 +13,38 @@ from distsim.workload.model import EXPERT_KEYS, ModelSpec
 from distsim.workload.model_block import Path, checked, from_mapping
 
 
-@lru_cache(maxsize=1)
-def _blocks() -> Mapping[str, Mapping[str, Any]]:
-    """Return the block of every model: what its file says of all, then of it alone."""
-    blocks: dict[str, Mapping[str, Any]] = {}
-    for family in shipped_names("models"):
-        data, _ = load_yaml(shipped("models", family))
+@lru_cache(maxsize=2)
+def blocks(kind: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the block of every model of a kind: what its file says of all, then of it alone.
+
+    Parameters
+    ----------
+    kind : {"models", "families"}
+        Decoder-only transformers, or models of another family.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for file in shipped_names(kind):
+        data, _ = load_yaml(shipped(kind, file))
         for name, block in data["models"].items():
-            blocks[name] = MappingProxyType({**data["defaults"], **block})
-    return MappingProxyType(blocks)
+            found[name] = MappingProxyType({**data["defaults"], **block})
+    return MappingProxyType(found)
+
+
+def unknown_model(name: str, known: Sequence[str], path: Path) -> WorkloadError:
+    """Return the error for a model that is not one of `known` (DS222), with the nearest name."""
+    near = nearest(name, known)
+    return WorkloadError(
+        "DS222",
+        f"there is no model {show(name)}",
+        path=path,
+        value=name,
+        rule=f"one of {', '.join(known)}; or a block with the model's shape",
+        fix=f"did you mean {near}?" if near else "use one of these names",
+    )
+
+
+def _blocks() -> Mapping[str, Mapping[str, Any]]:
+    return blocks("models")
 
 
 def model_names() -> tuple[str, ...]:
@@ -44,16 +67,7 @@ def model(name: str, *, path: Path = ()) -> ModelSpec:
         DS222, with the nearest name.
     """
     if name not in _blocks():
-        known = model_names()
-        near = nearest(name, known)
-        raise WorkloadError(
-            "DS222",
-            f"there is no model {show(name)}",
-            path=path,
-            value=name,
-            rule=f"one of {', '.join(known)}; or a block with the model's shape",
-            fix=f"did you mean {near}?" if near else "use one of these names",
-        )
+        raise unknown_model(name, model_names(), path)
     return _model(name)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from distsim.errors import WorkloadError, nearest, show
 from distsim.workload.attention_pattern import VARIANTS
-from distsim.workload.families.checking import out_of_range, wrong_type
+from distsim.workload.families.checking import choice, out_of_range, wrong_type
 from distsim.workload.model import FAMILIES, KEYS, NORM_PLACES, NORMS, ModelSpec
 from distsim.workload.model_checks import check_model, nearest_divisor
 from distsim.workload.vocabulary import SOFTMAXES
@@ -196,19 +196,7 @@ def _check_factor(key: str, value: object, path: Path) -> None:
 
 
 def _check_choice(key: str, value: object, path: Path) -> None:
-    choices = _CHOICES[key]
-    if not isinstance(value, str):
-        raise wrong_type(key, value, path, f"one of {', '.join(choices)}")
-    if value not in choices:
-        near = nearest(value, choices)
-        raise WorkloadError(
-            "DS204",
-            f"{key} {show(value)} is unknown",
-            path=path,
-            value=value,
-            rule=f"{key} is one of {', '.join(choices)}",
-            fix=f"did you mean {near}?" if near else f"use {' or '.join(choices)}",
-        )
+    choice(*_CHOICES[key])(key, value, path)
 
 
 def _check_switch(key: str, value: object, path: Path) -> None:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Any
 
-from distsim.errors import WorkloadError, nearest, show
-from distsim.files import load_yaml, shipped, shipped_names
 from distsim.workload import catalogue
 from distsim.workload.families import FAMILIES
 from distsim.workload.families.checking import choice
@@ -21,15 +18,9 @@ Path = tuple[str | int, ...]
 _check_family = choice(*DECODERS, *FAMILIES)
 
 
-@lru_cache(maxsize=1)
 def _blocks() -> Mapping[str, Mapping[str, Any]]:
     """Return the block of every published model of another family than decoder-only ones."""
-    blocks: dict[str, Mapping[str, Any]] = {}
-    for file in shipped_names("families"):
-        data, _ = load_yaml(shipped("families", file))
-        for name, block in data["models"].items():
-            blocks[name] = MappingProxyType({**data["defaults"], **block})
-    return MappingProxyType(blocks)
+    return catalogue.blocks("families")
 
 
 def names() -> tuple[str, ...]:
@@ -53,16 +44,7 @@ def network(name: str, *, path: Path = ()) -> Model:
     if name in catalogue.model_names():
         return catalogue.model(name)
     if name not in _blocks():
-        known = names()
-        near = nearest(name, known)
-        raise WorkloadError(
-            "DS222",
-            f"there is no model {show(name)}",
-            path=path,
-            value=name,
-            rule=f"one of {', '.join(known)}; or a block with the model's shape",
-            fix=f"did you mean {near}?" if near else "use one of these names",
-        )
+        raise catalogue.unknown_model(name, names(), path)
     return _published(name)
 
 

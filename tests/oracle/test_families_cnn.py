@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ RESNETS = {
 HE_2015 = {"resnet-50": 3.8e9, "resnet-101": 7.6e9, "resnet-152": 11.3e9}
 
 
-def _block(name: str) -> dict[str, object]:
+def _block(name: str) -> dict[str, Any]:
     data, _ = load_yaml(shipped("families", "cnn"))
     return {**data["defaults"], **data["models"][name]}
 
@@ -74,7 +75,7 @@ def test_counts_are_the_published_ones(name: str) -> None:
 def test_macs_with_the_stride_first_are_those_of_the_paper(name: str) -> None:
     layers = [
         {**entry, "stride_first": True} if "residual" in entry else entry
-        for entry in _block(name)["layers"]  # type: ignore[attr-defined]
+        for entry in _block(name)["layers"]
     ]
     model = _model(name, layers=layers)
     assert model.parameters == PUBLISHED[name][0]

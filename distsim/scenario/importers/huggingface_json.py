@@ -117,13 +117,13 @@ def _too_deep(name: str) -> SyntaxProblem:
 
 
 def _check_size(data: object, name: str) -> None:
-    level: list[object] = [data]
+    level: list[Any] = [data]
     total = 0
     for _ in range(LIMITS.depth + 1):
         level = [
             value
             for inner in level
-            for value in (inner.values() if isinstance(inner, dict) else inner)  # type: ignore[attr-defined]
+            for value in (inner.values() if isinstance(inner, dict) else inner)
         ]
         total += len(level)
         if total > LIMITS.nodes:

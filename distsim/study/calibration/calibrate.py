@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from distsim.errors import DistsimError, UsageError, nearest
-from distsim.scenario.profile import Profile
-from distsim.study.calibration.fitting import Fit, Fitted, Problem, errors, fit
+from distsim.scenario.profile import Profile, is_time
+from distsim.study.calibration.fitting import Z90, Fit, Fitted, Problem, errors, fit
 from distsim.study.calibration.knobs import Knob, knobs_of, profile_at
 from distsim.study.calibration.measurements import Readings, Rejected, Source
 from distsim.study.calibration.predicting import Item, Predictor
@@ -202,7 +202,7 @@ def _profile(name: str, device: str, topology: str, found: Fit, problem: Problem
         device=device,
         topology=topology if any(knob.key.startswith("links.") for knob in knobs) else "",
         sources={knob.key: f"fitted on {kinds} measurements" for knob in knobs},
-        half_widths=[one.deviation * 1.645 for one in found.numbers],
+        half_widths=[one.deviation * Z90 for one in found.numbers],
     )
 
 
@@ -235,8 +235,7 @@ def profile_block(found: Calibration, *, date: str, version: str) -> dict[str, A
         block = values
         for part in path:
             block = block.setdefault(part, {})
-        seconds = last in ("kernel_overhead", "host_launch", "latency", "startup", "restart")
-        write = _seconds if seconds else _plain
+        write = _seconds if is_time(key) else _plain
         block[last] = {
             "value": write(value.value),
             "low": write(value.low),

@@ -114,7 +114,8 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Cnn:
     del given["family"]
     image = Image(*given["image"])
     entries: list[Entry] = []
-    for index, item in enumerate(given.pop("layers")):
+    listed = given.pop("layers")
+    for index, item in enumerate(listed):
         at = (*path, "layers", index)
         entry = _entry(item, at)
         _check_order(entry, entries, at)
@@ -123,7 +124,7 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Cnn:
     spec = Cnn(**{"name": name, **given, "entries": tuple(entries)})
     if not spec.layers:
         rule = "some entry is a conv, residual or dense: a network has a layer before the last"
-        raise out_of_range("layers", block["layers"], (*path, "layers"), rule)  # type: ignore[index]
+        raise out_of_range("layers", listed, (*path, "layers"), rule)
     return spec
 
 

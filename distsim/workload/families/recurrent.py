@@ -19,6 +19,9 @@ from distsim.workload.families.layers import gradient_sum, product, weight_gradi
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import Shape
 
+#: Steps of a sample: kernels of a layer grow with them, and each of them is priced.
+MOST_STEPS = 10_000
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:

@@ -23,6 +23,7 @@ from distsim.workload.families.checking import (
 from distsim.workload.families.layers import LOSSES, dense, dropout, lookup, loss
 from distsim.workload.families.recurrent import (
     CELLS,
+    MOST_STEPS,
     cell_parameters,
     input_product,
     recurrence,
@@ -34,8 +35,6 @@ from distsim.workload.shape import Shape
 from distsim.workload.softmax import End, output
 from distsim.workload.vocabulary import Softmax
 
-#: Kernels of a layer grow with its steps, and each of them is priced.
-_MOST_STEPS = 10_000
 FULL = Softmax()
 
 
@@ -257,7 +256,7 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Rnn:
         "cell": choice(*CELLS),
         **dict.fromkeys(("inputs", "hidden", "outputs"), count()),
         "layers": count(1_000),
-        "steps": count(_MOST_STEPS),
+        "steps": count(MOST_STEPS),
         "vocab": count(least=0),
         "output_at": choice("every", "last"),
         **dict.fromkeys(("bidirectional", "bias", "dropout"), switch),

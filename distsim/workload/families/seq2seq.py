@@ -28,6 +28,7 @@ from distsim.workload.families.convolution import INDEX_BYTES
 from distsim.workload.families.layers import activation, dense, lookup, loss
 from distsim.workload.families.recurrent import (
     CELLS,
+    MOST_STEPS,
     cell_parameters,
     input_product,
     recurrence,
@@ -39,8 +40,6 @@ from distsim.workload.shape import Shape
 from distsim.workload.softmax import End, output
 from distsim.workload.vocabulary import Softmax
 
-#: Kernels of a layer grow with its steps, and each of them is priced.
-_MOST_STEPS = 10_000
 FULL = Softmax()
 
 
@@ -323,7 +322,7 @@ def from_mapping(block: object, path: Path = (), name: str = "inline") -> Seq2Se
         "cell": choice(*CELLS),
         **dict.fromkeys(("embedding", "hidden", "source_vocab", "target_vocab"), count()),
         "depth": count(1_000),
-        "steps": count(_MOST_STEPS),
+        "steps": count(MOST_STEPS),
         **dict.fromkeys(("attention", "maxout"), count(least=0)),
         **dict.fromkeys(("bidirectional", "bias"), switch),
         **SOFTMAX,

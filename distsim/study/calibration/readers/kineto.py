@@ -124,7 +124,7 @@ class _Trace:
 
     def kernels(self) -> Iterator[KernelTime]:
         """Yield the median time of each shape of each kind of operator."""
-        times: dict[tuple[object, ...], list[float]] = defaultdict(list)
+        times: dict[tuple[str, tuple[tuple[str, Any], ...]], list[float]] = defaultdict(list)
         for op, names, time_s in self._operators():
             found = kernel(op, names) if op is not None else None
             self._all_s += time_s
@@ -133,11 +133,10 @@ class _Trace:
                 self._unknown[name[:80]] += 1
                 self._unknown_s += time_s
             elif time_s > 0:
-                times[(found[0], *found[1].items())].append(time_s)
+                times[found[0], tuple(found[1].items())].append(time_s)
         source = self.findings.source(None)
-        for (kind, *shape), all_s in times.items():
-            known: dict[str, Any] = dict(shape)  # type: ignore[arg-type]
-            yield KernelTime(str(kind), float(np.median(all_s)), known, source, len(all_s))
+        for (kind, shape), all_s in times.items():
+            yield KernelTime(kind, float(np.median(all_s)), dict(shape), source, len(all_s))
 
     def _operators(self) -> Iterator[tuple[Op | None, list[str], float]]:
         """Yield each call of an operator with its kernels and the time of all of them."""
