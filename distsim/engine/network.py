@@ -51,6 +51,7 @@ class Network:
         self._version: dict[int, int] = {}
         self._armed = float("inf")
         self._stamp = 0
+        self._solved: dict[tuple[int, ...], dict[int, float]] = {}
 
     def moves(self, task: int) -> bool:
         """Say whether the transfer has bytes to move."""
@@ -96,14 +97,30 @@ class Network:
 
     def _solve(self, task: int) -> None:
         members = self._component(task)
-        demands = [self._demand[self._type[t]] for t in members]
-        weights = [self._weight[self._type[t]] for t in members]
-        limits = [self._limit[self._type[t]] for t in members]
-        rates = solve_few(demands, self._capacity, weights, limits)
-        for member, rate in zip(members, rates, strict=True):
-            if rate != self._rate.get(member):
+        types = [self._type[t] for t in members]
+        rates = self._shared(tuple(sorted(types)))
+        current = self._rate
+        for member, kind in zip(members, types, strict=True):
+            rate = rates[kind]
+            if rate != current.get(member):
                 self._advance(member)
                 self._set_rate(member, rate)
+
+    def _shared(self, types: tuple[int, ...]) -> dict[int, float]:
+        """Return the rate of each type when these meet; steps meet the same way again and again.
+
+        Transfers of one type ask for the same, so they get the same.
+        """
+        found = self._solved.get(types)
+        if found is None:
+            rates = solve_few(
+                [self._demand[t] for t in types],
+                self._capacity,
+                [self._weight[t] for t in types],
+                [self._limit[t] for t in types],
+            )
+            found = self._solved[types] = dict(zip(types, rates, strict=True))
+        return found
 
     def _arm(self) -> None:
         while self._heap and self._version.get(self._heap[0][1]) != self._heap[0][2]:

@@ -90,6 +90,11 @@ def load_topology(
             rule=f"1 <= devices <= {MAX_DEVICES}",
             fix="ask for a number of devices in that range",
         )
+    if isinstance(source, str) and source in topology_names():
+        try:
+            return _shipped_topology(source, n_devices)
+        except DistsimError:
+            pass  # again below, with its place
     positions = None
     if isinstance(source, Mapping):
         block = Block(source, path)
@@ -104,6 +109,13 @@ def load_topology(
             error.path = beside
             raise
         raise _placed(error, positions) from error.__cause__
+
+
+@lru_cache(maxsize=32)
+def _shipped_topology(name: str, n_devices: int) -> Topology:
+    """Build a shipped topology once: what is compiled for one of its plans then serves others."""
+    data, _, title = _read("topologies", name, ())
+    return _of_generation(build(Block(data), title, n_devices))
 
 
 def _of_generation(topology: Topology) -> Topology:

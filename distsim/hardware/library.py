@@ -211,7 +211,7 @@ class Library:
 
     def on(self, generation: str) -> Library:
         """Return the library on devices of a generation."""
-        return replace(self, generation=generation)
+        return self if generation == self.generation else replace(self, generation=generation)
 
     def under(self, protocols: Collection[str]) -> Library:
         """Return the library without other protocols.

@@ -124,13 +124,17 @@ def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[l
             key = (kinds, part.place, part.mode)
             if key not in made:
                 group = [operators.kinds[kind] for kind in kinds]
-                made[key] = group_unit(division, group, part.place, part.mode, input_bytes)
+                made[key] = group_unit(
+                    division, group, part.place, part.mode, input_bytes, plan.recompute.modules
+                )
             out.append(made[key])
         return out
 
     counts = plan.chunk_layers()
     begins = [sum(counts[:k]) for k in range(len(counts))]
     at = {number: stage for stage, held in enumerate(plan.placement) for number in held}
+    # Stages that hold the same units share their chunks, so that these are looked at once.
+    alike: dict[tuple[tuple[int, ...], bool, bool], Chunk] = {}
     stages = []
     for stage, held in enumerate(plan.placement):
         chunks = []
@@ -142,13 +146,14 @@ def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[l
             # What comes from a chunk on the same stage was not sent, so it is there in whole.
             sent = not is_first and at[number - 1] != stage
             returned = not is_last and at[number + 1] != stage
-            chunks.append(
-                Chunk(
+            same = (tuple(id(u) for u in members), sent, returned)
+            if same not in alike:
+                alike[same] = Chunk(
                     tuple(members),
                     gathers if sent else (),
                     gathers if returned else (),
                     *_scales(operators.fp8, division, members),
                 )
-            )
+            chunks.append(alike[same])
         stages.append(chunks)
     return stages

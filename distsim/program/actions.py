@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -161,7 +161,8 @@ class Priced:
         self.emitter = emitter
         self.costs: list[Cost] = []
         self.contents: dict[int, tuple[Pricer, tuple[Step, ...]]] = {}
-        self._seen: dict[tuple[object, int], tuple[Step, Cost]] = {}
+        self._seen: dict[object, dict[int, tuple[Step, Cost]]] = {}
+        self._patterns: dict[object, tuple[Chunk, Pattern]] = {}
 
     def steps(self, key: object, pricer: Pricer, steps: tuple[Step, ...]) -> Cost:
         """Price steps; `key` says under what conditions.
@@ -169,13 +170,32 @@ class Priced:
         Steps are told apart by identity: layers and stages share theirs, and hashing them would
         take longer than pricing them.
         """
-        total = Cost()
+        seen = self._seen.setdefault(key, {})
+        compute = tensor = context = expert = host = restart = 0.0
         for step in steps:
-            at = (key, id(step))
-            if at not in self._seen:
-                self._seen[at] = (step, pricer.step(step))
-            total += self._seen[at][1]
-        return total
+            found = seen.get(id(step))
+            if found is None:
+                found = seen[id(step)] = (step, pricer.step(step))
+            cost = found[1]
+            compute += cost.compute_s
+            tensor += cost.tensor_s
+            context += cost.context_s
+            expert += cost.expert_s
+            host += cost.host_s
+            restart += cost.restart_s
+        return Cost(compute, tensor, context, expert, host, restart)
+
+    def pattern(
+        self, key: Hashable, chunk: Chunk, label: str, made: Callable[[], Pattern]
+    ) -> Pattern:
+        """Return a pattern under a label; `key` says what it depends on beside the chunk.
+
+        Chunks are told apart by identity, too: stages that hold the same share theirs.
+        """
+        at = (key, id(chunk))
+        if at not in self._patterns:
+            self._patterns[at] = (chunk, made())
+        return [e.named(label) for e in self._patterns[at][1]]
 
     def label(self, entry: Entry, pricer: Pricer) -> int:
         """Register the label of an entry."""
@@ -309,7 +329,7 @@ def lay_out(
     work: Work,
     pricer: Pricer,
     priced: Priced,
-    key: object,
+    key: Hashable,
     *,
     expand_all: frozenset[str],
     expand_hooked: frozenset[str],
@@ -363,7 +383,7 @@ def _pattern(
     work: Work,
     pricer: Pricer,
     priced: Priced,
-    key: object,
+    key: Hashable,
     code: int,
     expand_all: frozenset[str],
     expand_hooked: frozenset[str],
@@ -373,20 +393,20 @@ def _pattern(
     variant, chunk = divmod(at, work.chunks)
     name = f"{LETTERS[kind]} stage {work.stage}"
     name += f" chunk {chunk}" if work.chunks > 1 else ""
-    cuts = pieces(
-        work.variants[variant][chunk],
-        work.data,
-        kind=kind,
-        gather=bool(code & 1),
-        reduce=bool(code & 2),
-    )
-    entries = pattern(
-        name,
-        cuts,
-        pricer,
-        expand=expand_all | (expand_hooked if code & 4 else frozenset()),
-        cost_of=lambda steps: priced.steps(key, pricer, steps),
-    )
+    held = work.variants[variant][chunk]
+    expand = expand_all | (expand_hooked if code & 4 else frozenset())
+    gather, reduce = bool(code & 1), bool(code & 2)
+
+    def made() -> Pattern:
+        return pattern(
+            "",
+            pieces(held, work.data, kind=kind, gather=gather, reduce=reduce),
+            pricer,
+            expand=expand,
+            cost_of=lambda steps: priced.steps(key, pricer, steps),
+        )
+
+    entries = priced.pattern((key, kind, gather, reduce, expand), held, name, made)
     entries[0].cost += Cost(restart_s=work.restart_s)
     if code & 8:
         entries.append(Entry(f"optimizer stage {work.stage}", work.between, update=True))

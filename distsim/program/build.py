@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from distsim.parallel.step import Collective, Step
 from distsim.program.actions import ClassActions, ClassProgram, Priced, Work, lay_out
-from distsim.program.comm import Network, Transfers, build_network
+from distsim.program.comm import Network, Transfers
+from distsim.program.compile import build_network
 from distsim.program.emit import Emitter
 from distsim.program.groups import groups_of, inside_axes
 from distsim.program.inputs import Inputs, Variant

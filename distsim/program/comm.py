@@ -1,22 +1,21 @@
-"""Communication families of a plan, and the registry of transfer types that tasks refer to."""
+"""Communication of a program: prices of collectives, and the transfer types that tasks refer to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.collectives.algorithms import ALGORITHMS
-from distsim.errors import HardwareError
 from distsim.hardware.library import Priced, choose
 from distsim.hardware.topology import Topology
-from distsim.parallel.mesh import Mesh
-from distsim.program.fold import Fold, TypeTable, fold
-from distsim.program.traffic import Traffic, compile_traffic, never_binding
+from distsim.program.fold import Fold, TypeTable
+from distsim.program.traffic import Traffic
 
+T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
 
 #: Algorithms that are another pattern, run so many times: a ring all-reduce is a reduce-scatter and
@@ -27,6 +26,8 @@ SAME_AS: dict[tuple[str, str], tuple[str, float]] = {
 }
 #: Algorithms that need a switch that can do it.
 NEEDS = {"nvls": "nvls", "nvls_tree": "nvls", "sharp": "sharp"}
+#: Prices of one network that are kept.
+_KEPT_PRICES = 20_000
 
 
 def options(collective: str, topology: Topology) -> list[tuple[str, str, float]]:
@@ -58,6 +59,8 @@ class Groups:
         What runs over the groups: sizes of each collective.
     bandwidth : float
         Share of the links' bandwidth that a framework's use of the library leaves.
+    key : hashable or None
+        Stands for the ranks of the groups, so that what is made of them is found again.
     """
 
     name: str
@@ -66,39 +69,7 @@ class Groups:
     of_rank: Ints
     sizes_bytes: Mapping[str, set[float]]
     bandwidth: float = 1.0
-
-
-def _of_rank(groups: Ints, size: int, column: int | None = None) -> Ints:
-    out = np.full(size, -1, dtype=np.int64)
-    members = groups if column is None else groups[:, column : column + 1]
-    out[members] = np.arange(len(groups))[:, None]
-    return out
-
-
-def collective_groups(
-    mesh: Mesh, axis: str, name: str, device_of: Ints, sizes_bytes: Mapping[str, set[float]]
-) -> Groups:
-    """Return the groups along a mesh axis, members in the order of their devices.
-
-    So they stand node by node, as a library orders its rings and trees.
-    """
-    ranks = mesh.groups(axis)
-    ranks = np.take_along_axis(ranks, np.argsort(device_of[ranks], axis=1, kind="stable"), axis=1)
-    role = mesh.stage_of()[ranks[:, 0]]
-    return Groups(name, ranks, role, _of_rank(ranks, mesh.size), sizes_bytes)
-
-
-def pair_groups(
-    mesh: Mesh, name: str, hops: list[tuple[int, int]], sizes_bytes: Mapping[str, set[float]]
-) -> Groups:
-    """Return pairs of ranks on two pipeline stages, with the same other coordinates."""
-    per_stage = mesh.size // mesh.pp
-    lane = np.arange(per_stage)
-    pairs = [np.stack([lane + a * per_stage, lane + b * per_stage], axis=1) for a, b in hops]
-    ranks = np.concatenate(pairs)
-    role = np.repeat([a * mesh.pp + b for a, b in hops], per_stage)
-    sender = 0 if "send" in sizes_bytes else None
-    return Groups(name, ranks, role, _of_rank(ranks, mesh.size, sender), sizes_bytes)
+    key: Hashable = None
 
 
 def _flat(parts: list[Ints]) -> Ints:
@@ -160,6 +131,8 @@ class Network:
         Of the names of families, where several jobs share the network.
     foreign : int64[...]
         Links that other jobs load.
+    best_of, memo : dict
+        What was found out about the families; networks of the same families share it.
     """
 
     groups: dict[str, Groups]
@@ -170,9 +143,10 @@ class Network:
     prefix: str = ""
     foreign: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     registry: dict[TransferType, int] = field(default_factory=dict)
-    _best: dict[tuple[str, int, str, float], tuple[TransferType, Priced]] = field(
+    best_of: dict[tuple[str, int, str, float], tuple[TransferType, Priced]] = field(
         default_factory=dict
     )
+    memo: dict[Hashable, Any] = field(default_factory=dict)
 
     def best(
         self, axis: str, group: int, collective: str, size_bytes: float
@@ -185,11 +159,13 @@ class Network:
             When the axis has no such collective.
         """
         key = (axis, self.type_of(axis, group), collective, size_bytes)
-        if key not in self._best:
+        if key not in self.best_of:
+            if len(self.best_of) >= _KEPT_PRICES:
+                self.best_of.clear()
             found = list(self._options(axis, group, collective, size_bytes))
             chosen = choose({kind.family: priced for kind, priced in found})
-            self._best[key] = next(option for option in found if option[0].family == chosen)
-        return self._best[key]
+            self.best_of[key] = next(option for option in found if option[0].family == chosen)
+        return self.best_of[key]
 
     def _options(
         self, axis: str, group: int, collective: str, size_bytes: float
@@ -228,9 +204,12 @@ class Network:
 
         Types of groups are the same for every algorithm of the axis.
         """
-        return next(
-            (n, t) for n, t in self.fold.tables.items() if n.startswith(f"{self.prefix}{axis}/")
-        )
+
+        def found() -> tuple[str, TypeTable]:
+            head = f"{self.prefix}{axis}/"
+            return next((n, t) for n, t in self.fold.tables.items() if n.startswith(head))
+
+        return self._known(("table", axis), found)
 
     def type_of(self, axis: str, group: int) -> int:
         """Return the type of a group."""
@@ -249,11 +228,20 @@ class Network:
         other : str, optional
             Another axis; by default groups of the same axis.
         """
-        key = self._types_on_links(axis)
-        if other is None:
-            return _differ(*key)
-        mine, theirs = (self._roles_on_links(a) for a in (axis, other))
-        return _differ(*(np.concatenate(parts) for parts in zip(mine, theirs, strict=True)))
+
+        def found() -> bool:
+            if other is None:
+                return _differ(*self._types_on_links(axis))
+            mine, theirs = (self._roles_on_links(a) for a in (axis, other))
+            return _differ(*(np.concatenate(parts) for parts in zip(mine, theirs, strict=True)))
+
+        return self._known(("meet", axis, other), found)
+
+    def _known(self, key: Hashable, found: Callable[[], T]) -> T:
+        if key not in self.memo:
+            self.memo[key] = found()
+        value: T = self.memo[key]
+        return value
 
     def _types_on_links(self, axis: str) -> tuple[Ints, Ints]:
         """Return (link, type of the group) of every entry of an axis."""
@@ -275,9 +263,23 @@ class Network:
 
     def links_of(self, *axes: str) -> Ints:
         """Return the links that the groups of these axes load."""
-        heads = tuple(f"{self.prefix}{axis}/" for axis in axes)
-        used = [f.entry_link for n, f in self.families.items() if n.startswith(heads)]
-        return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
+
+        def found() -> Ints:
+            heads = tuple(f"{self.prefix}{axis}/" for axis in axes)
+            used = [f.entry_link for n, f in self.families.items() if n.startswith(heads)]
+            return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
+
+        return self._known(("links", axes), found)
+
+    def classes_of(self, axis: str) -> list[tuple[Ints, int]]:
+        """Return (classes of the members, example group) of each type of group of an axis."""
+
+        def found() -> list[tuple[Ints, int]]:
+            ranks, class_of = self.groups[axis].ranks, self.fold.class_of
+            examples = self.table(axis)[1].example.tolist()
+            return [(np.unique(class_of[ranks[g]]), g) for g in examples]
+
+        return self._known(("classes", axis), found)
 
     def frozen(self) -> Transfers:
         """Return all registered types as arrays."""
@@ -313,91 +315,4 @@ class Network:
         )
 
 
-def build_network(
-    device_of: Ints,
-    roles: Ints,
-    all_groups: list[Groups],
-    topology: Topology,
-    *,
-    fold_enabled: bool,
-) -> Network:
-    """Compile every family that is used onto the links and fold."""
-    families: dict[str, Traffic] = {}
-    for groups in all_groups:
-        families |= _families(groups, device_of, topology)
-    routed = dict(families)
-    if families:
-        dropped = never_binding(families.values(), topology.capacity_bytes_per_s)
-        families = {name: family.without(dropped) for name, family in families.items()}
-    folded = fold(
-        roles, list(families.values()), topology.capacity_bytes_per_s, enabled=fold_enabled
-    )
-    return Network({g.name: g for g in all_groups}, folded, families, routed, topology)
-
-
-def _families(groups: Groups, device_of: Ints, topology: Topology) -> dict[str, Traffic]:
-    """Compile the algorithms that are used; one that cannot run on some group is not offered."""
-    impossible: set[str] = set()
-    while True:
-        found = {}
-        for algorithm, base in _chosen(groups, device_of, topology, impossible):
-            name = f"{groups.name}/{algorithm}/{base}"
-            try:
-                found[name] = compile_traffic(
-                    name, groups.ranks, groups.role, base, algorithm, device_of, topology
-                )
-            except ValueError:
-                impossible.add(algorithm)
-                break
-        else:
-            return found
-
-
-def _nobody(groups: Groups, collective: str, topology: Topology) -> HardwareError:
-    allowed = ", ".join(topology.library.choices(collective)) or "none"
-    return HardwareError(
-        "DS429",
-        f"no algorithm is left for {collective} over {groups.ranks.shape[1]} ranks ({groups.name})",
-        path=("cluster", "library"),
-        value=allowed,
-        rule=f"{topology.library.name} chooses from {allowed}, and one must run on these ranks",
-        fix=f"name another algorithm, such as ring, in algorithms.{collective} of the library",
-    )
-
-
-def _chosen(
-    groups: Groups, device_of: Ints, topology: Topology, impossible: set[str]
-) -> list[tuple[str, str]]:
-    """Return the (algorithm, base pattern) that win for some size, tried on the first group.
-
-    Only those are folded: an algorithm that nobody runs must not tell ranks apart. Algorithms that
-    the first group cannot run are added to `impossible`.
-    """
-    chosen: dict[tuple[str, str], None] = {}
-    for collective, sizes in groups.sizes_bytes.items():
-        offered = [o for o in options(collective, topology) if o[0] not in impossible]
-        if not offered:
-            raise _nobody(groups, collective, topology)
-        if len(offered) == 1 or groups.ranks.shape[1] == 1:
-            chosen[offered[0][:2]] = None
-            continue
-        tried = {}
-        for algorithm, base, times in offered:
-            try:
-                tried[algorithm, base, times] = compile_traffic(
-                    "", groups.ranks[:1], groups.role[:1], base, algorithm, device_of, topology
-                )
-            except ValueError:
-                impossible.add(algorithm)
-        if not tried:
-            raise _nobody(groups, collective, topology)
-        for size in sizes:
-            priced = {
-                (algorithm, base): traffic.priced(collective, size, topology, times)
-                for (algorithm, base, times), traffic in tried.items()
-            }
-            chosen[choose(priced)] = None
-    return list(chosen)
-
-
-__all__ = ["Groups", "Network", "build_network", "collective_groups", "options", "pair_groups"]
+__all__ = ["Groups", "Network", "TransferType", "Transfers", "options"]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from distsim.parallel.mesh import Mesh
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import AXES, Step
-from distsim.program.comm import Groups, collective_groups, pair_groups
+from distsim.program.comm import Groups
+from distsim.program.compile import collective_groups, pair_groups
 from distsim.program.inputs import Inputs
 from distsim.program.links import phases
 from distsim.program.pieces import pieces
@@ -46,22 +45,28 @@ def groups_of(inputs: Inputs) -> list[Groups]:
     """Return who talks to whom in a step."""
     plan, mesh = inputs.plan, inputs.plan.mesh()
     sizes = _inside_sizes(inputs)
-    groups = [_along(mesh, a, inputs.device_of, sizes.get(a, {})) for a in inside_axes(plan)]
+    place = inputs.device_of.tobytes()
+
+    def along(axis: str, each: Sizes, share: float = 1.0) -> Groups:
+        lies = MESH_AXIS[axis]
+        return collective_groups(
+            mesh, lies, axis, inputs.device_of, each, place=place, bandwidth=share
+        )
+
+    groups = [along(a, sizes.get(a, {})) for a in inside_axes(plan)]
     share = inputs.data.handover.bandwidth
-    for axis, each in _data_sizes(inputs).items():
-        groups.append(replace(_along(mesh, axis, inputs.device_of, each), bandwidth=share))
+    groups += [along(axis, each, share) for axis, each in _data_sizes(inputs).items()]
     if plan.pp > 1:
         sends = {"send": {v.boundary_bytes for v in inputs.variants}}
-        groups += [pair_groups(mesh, name, hops, sends) for name, hops in families(plan).items()]
+        groups += [
+            pair_groups(mesh, name, hops, sends, place=place)
+            for name, hops in families(plan).items()
+        ]
         if inputs.update.shared:
             pairs = [s.stages for s in inputs.update.shared]
             summed = {"all_reduce": {s.size_bytes for s in inputs.update.shared}}
-            groups.append(pair_groups(mesh, "tied", pairs, summed))
+            groups.append(pair_groups(mesh, "tied", pairs, summed, place=place))
     return groups
-
-
-def _along(mesh: Mesh, axis: str, device_of: Ints, sizes: Sizes) -> Groups:
-    return collective_groups(mesh, MESH_AXIS[axis], axis, device_of, sizes)
 
 
 def _all_steps(chunks: Iterable[Chunk], kinds: tuple[int, ...]) -> Iterator[Step]:

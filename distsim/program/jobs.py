@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from distsim.hardware.topology import Topology
 from distsim.program.build import Inputs, Program, emit, groups_of
-from distsim.program.comm import Groups, Network, Transfers, build_network
+from distsim.program.comm import Groups, Network, Transfers
+from distsim.program.compile import build_network
 from distsim.program.fold import Fold
 from distsim.program.opgraph import OpGraph, TaskKind
 from distsim.program.traffic import Traffic

@@ -105,20 +105,13 @@ def _arrivals(
                 if domain.shard == 1:
                     emitter.edges(arrived, hook.task)
     if domain.shard > 1:
-        for classes, group in groups_by_type(network, domain.name):
+        for classes, group in network.classes_of(domain.name):
             members = [programs[c] for c in classes]
             if len(members[0].gathers[number].task):
                 tasks = _gathers(emitter, network, members, group, data, number)
                 for member in members:
                     if member.index in copied:
                         emitter.edges(copied[member.index], tasks)
-
-
-def groups_by_type(network: Network, axis: str) -> list[tuple[Ints, int]]:
-    """Return (classes of the members, example group) of each type of group of an axis."""
-    _, table = network.table(axis)
-    ranks = network.groups[axis].ranks
-    return [(np.unique(network.fold.class_of[ranks[g]]), int(g)) for g in table.example]
 
 
 def _sized(network: Network, axis: str, group: int, collective: str, sizes: Floats) -> Ints:
@@ -205,7 +198,7 @@ def _reductions(
     turns = len(phases(data, domain, 1.0))
     for turn in range(turns):
         axis, collective, _ = phases(data, domain, 1.0)[turn]
-        for classes, group in groups_by_type(network, axis):
+        for classes, group in network.classes_of(axis):
             members = [programs[c] for c in classes]
             lead = members[0]
             hook = lead.reduces[number]

@@ -67,6 +67,20 @@ class Entry:
             return TaskKind.OPTIMIZER
         return TaskKind.HOST if self.host else TaskKind.COMPUTE
 
+    def named(self, label: str) -> Entry:
+        """Return a copy, under a label if it has none."""
+        return Entry(
+            self.label or label,
+            self.cost,
+            self.steps,
+            self.collective,
+            self.after,
+            self.gathers,
+            self.reduces,
+            self.host,
+            self.update,
+        )
+
 
 Pattern = list[Entry]
 CostOf = Callable[[tuple[Step, ...]], Cost]

@@ -13,7 +13,7 @@ from distsim.parallel.data import DataParallel
 from distsim.program.actions import ClassProgram, Priced
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
-from distsim.program.links import groups_by_type, phases
+from distsim.program.links import phases
 from distsim.program.offload import Copies
 from distsim.program.opgraph import TaskKind
 from distsim.program.segment import Cost, Pricer
@@ -227,7 +227,7 @@ def _data_collective(
     label: str,
 ) -> None:
     """Run one collective over the groups of an axis on all that a rank holds."""
-    for classes, group in groups_by_type(network, axis):
+    for classes, group in network.classes_of(axis):
         lead = programs[int(classes[0])]
         if not sizes[lead.index]:
             continue

@@ -201,11 +201,16 @@ def shapes(
         unit = _even(topology.unit_of[devices])
         unit = np.where((unit % local == 0) & (unit > local), unit, n)
     found: dict[tuple[Shape, Orders], list[int]] = {}
+    known: dict[bytes, Shape] = {}
     follows = topology.wired and algorithm in ORDERED
+    changes = np.packbits(np.diff(nodes, axis=1) != 0, axis=1)
     for group, (a, b) in enumerate(zip(local.tolist(), unit.tolist(), strict=True)):
         shape: Shape = (a, b // a, n // b) if b < n else (a, n // a) if a < n else (n,)
         if a == 1 and n > 1:
-            shape = _uneven(nodes[group]) or shape
+            where = changes[group].tobytes()
+            if where not in known:
+                known[where] = _uneven(nodes[group]) or shape
+            shape = known[where]
         orders = ring_orders(topology, devices[group].astype(np.int64), a) if follows else ()
         found.setdefault((shape, orders), []).append(group)
     return [(*key, np.asarray(mine, dtype=np.int64)) for key, mine in found.items()]

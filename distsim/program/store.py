@@ -1,0 +1,72 @@
+"""What programs on the same hardware have in common is made once and kept while there is room."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Same:
+    """A key that equals another only if both are of one and the same object, which it keeps."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: object) -> None:
+        self.of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and self.of is other.of
+
+    def __hash__(self) -> int:
+        return id(self.of)
+
+
+class Store:
+    """Values by key; those that were not used for the longest time are dropped first.
+
+    Parameters
+    ----------
+    limit_bytes : int
+        What the values may take together.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.size_bytes = 0
+        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def get(self, key: Hashable, make: Callable[[], T], size_of: Callable[[T], int]) -> T:
+        """Return the value of a key, made now if it is not there.
+
+        Parameters
+        ----------
+        size_of : callable
+            Bytes that a value takes.
+        """
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+            value: T = found[0]
+            return value
+        value = make()
+        size = size_of(value)
+        self._kept[key] = (value, size)
+        self.size_bytes += size
+        while self.size_bytes > self.limit_bytes and len(self._kept) > 1:
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self.size_bytes -= dropped
+        return value
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._kept.clear()
+        self.size_bytes = 0
+
+
+__all__ = ["Same", "Store"]
