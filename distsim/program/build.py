@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.parallel.step import Collective, Step
-from distsim.program.actions import ClassActions, ClassProgram, Priced, Work, lay_out
+from distsim.program.actions import ClassProgram, Work
 from distsim.program.comm import Network, Transfers
 from distsim.program.compile import build_network
 from distsim.program.emit import Emitter
 from distsim.program.groups import groups_of, inside_axes
 from distsim.program.inputs import Inputs, Variant
+from distsim.program.layout import ClassActions, Labels, Prices, lay_out
 from distsim.program.links import reductions_and_gathers
 from distsim.program.offload import Copies
 from distsim.program.opgraph import OpGraph
@@ -117,9 +118,9 @@ def emit(inputs: Inputs, network: Network) -> Callable[[Transfers], Program]:
     """
     plan, data = inputs.plan, inputs.data
     emitter = Emitter()
-    priced = Priced(emitter)
-    pricers = [_pricer(inputs, network, int(rank)) for rank in network.fold.example]
-    programs = _compute(inputs, network, emitter, priced, pricers)
+    labels = Labels(emitter)
+    pricers = pricers_of(inputs, network)
+    programs = _compute(network, emitter, labels, laid_out(inputs, network, pricers))
     for axis in inside_axes(plan):
         _join_groups(emitter, network, programs, axis)
     if plan.pp > 1:
@@ -128,36 +129,30 @@ def emit(inputs: Inputs, network: Network) -> Callable[[Transfers], Program]:
     copies = Copies(emitter, inputs.offloading) if inputs.offloading else None
     ready = reductions_and_gathers(emitter, network, programs, data, copies)
     update = inputs.update
-    finish(emitter, network, programs, update, data, ready, pricers, priced, copies, inputs.batches)
+    finish(emitter, network, programs, update, data, ready, pricers, labels, copies, inputs.batches)
     factors = np.asarray([p.device.contention_factor for p in pricers])
-    costs = priced.costs + [Cost()] * (len(emitter.names) - len(priced.costs))
+    costs = labels.costs + [Cost()] * (len(emitter.names) - len(labels.costs))
     names = tuple(name for _, name in emitter.streams)
 
     def program(transfers: Transfers) -> Program:
         graph = emitter.graph(transfers, network.fold.capacity_bytes_per_s, factors)
-        return Program(graph, network, tuple(programs), costs, priced.contents, names, inputs)
+        return Program(graph, network, tuple(programs), costs, labels.contents, names, inputs)
 
     return program
 
 
-def _compute(
-    inputs: Inputs,
-    network: Network,
-    emitter: Emitter,
-    priced: Priced,
-    pricers: Sequence[Pricer],
-) -> list[ClassProgram]:
-    """Emit what each class of ranks runs on its compute stream."""
+def laid_out(inputs: Inputs, network: Network, pricers: Sequence[Pricer]) -> list[ClassActions]:
+    """Lay out what each class of ranks runs on its compute stream; equal ones are one object."""
     plan = inputs.plan
-    orders = inputs.orders()
+    orders, prices = inputs.orders(), Prices()
     everywhere, hooked = _meeting_axes(network, inputs)
     stage_of, kinds = plan.mesh().stage_of(), inputs.kinds()
-    laid_out: dict[tuple[int, object], ClassActions] = {}
-    programs = []
+    found: dict[tuple[int, tuple[int, ...]], ClassActions] = {}
+    out = []
     for index, rank in enumerate(network.fold.example.tolist()):
         stage, pricer = int(stage_of[rank]), pricers[index]
         key = (int(kinds[rank]), *_types(network, rank, inside_axes(plan)))
-        if (stage, key) not in laid_out:
+        if (stage, key) not in found:
             work = Work(
                 stage,
                 [v.chunks[stage] for v in inputs.variants],
@@ -168,16 +163,35 @@ def _compute(
                 update_cost(inputs.update, stage, pricer) if inputs.batches > 1 else Cost(),
                 inputs.restart_s,
             )
-            laid_out[stage, key] = lay_out(
-                work, pricer, priced, key, expand_all=everywhere, expand_hooked=hooked
+            found[stage, key] = lay_out(
+                work, pricer, prices, key, expand_all=everywhere, expand_hooked=hooked
             )
-        programs.append(laid_out[stage, key].emit(emitter, network, index, rank))
-    return programs
+        out.append(found[stage, key])
+    return out
+
+
+def _compute(
+    network: Network, emitter: Emitter, labels: Labels, actions: Sequence[ClassActions]
+) -> list[ClassProgram]:
+    """Emit what each class of ranks runs on its compute stream."""
+    known: dict[int, Ints] = {}
+    for laid in actions:
+        if id(laid) not in known:
+            known[id(laid)] = laid.labelled(labels)
+    return [
+        laid.emit(emitter, network, index, int(network.fold.example[index]), known[id(laid)])
+        for index, laid in enumerate(actions)
+    ]
 
 
 def _types(network: Network, rank: int, axes: Sequence[str]) -> tuple[int, ...]:
     """Return the type of a rank's group along each axis: what its collectives there take."""
     return tuple(network.type_of(a, int(network.groups[a].of_rank[rank])) for a in axes)
+
+
+def pricers_of(inputs: Inputs, network: Network) -> list[Pricer]:
+    """Return who prices the steps of each class of ranks."""
+    return [_pricer(inputs, network, int(rank)) for rank in network.fold.example]
 
 
 def _pricer(inputs: Inputs, network: Network, rank: int) -> Pricer:
@@ -205,4 +219,13 @@ def _join_groups(
                     emitter.edges(one.first + one.before, other.first + other.after)
 
 
-__all__ = ["Inputs", "Program", "Variant", "build", "emit", "groups_of"]
+__all__ = [
+    "Inputs",
+    "Program",
+    "Variant",
+    "build",
+    "emit",
+    "groups_of",
+    "laid_out",
+    "pricers_of",
+]

@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from distsim.cost.kernel import price
 from distsim.parallel.data import DataParallel
-from distsim.program.actions import ClassProgram, Priced
+from distsim.program.actions import ClassProgram
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
+from distsim.program.layout import Labels
 from distsim.program.links import phases
 from distsim.program.offload import Copies
 from distsim.program.opgraph import TaskKind
@@ -69,7 +70,7 @@ def finish(
     data: DataParallel,
     ready: dict[int, Ints],
     pricers: Sequence[Pricer],
-    priced: Priced,
+    labels: Labels,
     copies: Copies | None = None,
     batches: int = 1,
 ) -> None:
@@ -85,7 +86,7 @@ def finish(
         Optimizer steps that the run spans.
     """
     if data.reduce == "end":
-        _compress(emitter, programs, data, ready, pricers, priced)
+        _compress(emitter, programs, data, ready, pricers, labels)
         _reduce(emitter, network, programs, data, ready)
     if copies is not None and data.reduce in ("end", "none"):
         for program in programs:
@@ -113,7 +114,7 @@ def finish(
             ready[program.index] = copies.update(program, ready[program.index], beside_s)
         cost = update_cost(update, program.stage, pricer)
         label = f"optimizer stage {program.stage}"
-        _kernels(emitter, program, priced, label, cost, TaskKind.OPTIMIZER, ready)
+        _kernels(emitter, program, labels, label, cost, TaskKind.OPTIMIZER, ready)
     if copies is not None:
         copies.finish()
     if data.gather == "end":
@@ -129,16 +130,16 @@ def update_cost(update: Update, stage: int, pricer: Pricer) -> Cost:
 def _kernels(
     emitter: Emitter,
     program: ClassProgram,
-    priced: Priced,
+    labels: Labels,
     label: str,
     cost: Cost,
     kind: TaskKind,
     ready: dict[int, Ints],
 ) -> None:
     """Run kernels of one class after all that is ready."""
-    priced.costs += [Cost()] * (len(emitter.names) - len(priced.costs))
+    labels.costs += [Cost()] * (len(emitter.names) - len(labels.costs))
     segment = emitter.name(label)
-    priced.costs.append(cost)
+    labels.costs.append(cost)
     task = emitter.tasks(
         1,
         stream=program.stream,
@@ -157,7 +158,7 @@ def _compress(
     data: DataParallel,
     ready: dict[int, Ints],
     pricers: Sequence[Pricer],
-    priced: Priced,
+    labels: Labels,
 ) -> None:
     """Compress all gradients of a rank before they leave."""
     if data.compression is None:
@@ -173,7 +174,7 @@ def _compress(
         if works:
             cost = Cost(kernels.device_s, host_s=kernels.host_s)
             label = f"compress stage {program.stage}"
-            _kernels(emitter, program, priced, label, cost, TaskKind.COMPUTE, ready)
+            _kernels(emitter, program, labels, label, cost, TaskKind.COMPUTE, ready)
 
 
 def _reduce(

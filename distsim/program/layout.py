@@ -1,0 +1,341 @@
+"""Laying out the actions of a class of ranks on its compute stream, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.parallel.stages import Chunk
+from distsim.parallel.step import Collective, Step
+from distsim.program.actions import ROW, ClassProgram, Hook, Work
+from distsim.program.comm import Network
+from distsim.program.emit import Emitter
+from distsim.program.pattern import Entry, Pattern, beside, pattern
+from distsim.program.pieces import pieces
+from distsim.program.segment import Cost, Pricer
+from distsim.program.store import Same, Store
+from distsim.schedule.actions import LETTERS
+
+Ints = npt.NDArray[np.int64]
+
+#: What groups of actions of a stage there are; a few kilobytes each.
+_GROUPED = Store(32 << 20)
+
+
+class Prices:
+    """Prices of steps and patterns of actions seen before."""
+
+    def __init__(self) -> None:
+        self._seen: dict[object, dict[int, tuple[Step, Cost]]] = {}
+        self._patterns: dict[object, tuple[Chunk, Pattern]] = {}
+
+    def steps(self, key: object, pricer: Pricer, steps: tuple[Step, ...]) -> Cost:
+        """Price steps; `key` says under what conditions.
+
+        Steps are told apart by identity: layers and stages share theirs, and hashing them would
+        take longer than pricing them.
+        """
+        seen = self._seen.setdefault(key, {})
+        compute = tensor = context = expert = host = restart = 0.0
+        for step in steps:
+            found = seen.get(id(step))
+            if found is None:
+                found = seen[id(step)] = (step, pricer.step(step))
+            cost = found[1]
+            compute += cost.compute_s
+            tensor += cost.tensor_s
+            context += cost.context_s
+            expert += cost.expert_s
+            host += cost.host_s
+            restart += cost.restart_s
+        return Cost(compute, tensor, context, expert, host, restart)
+
+    def pattern(self, key: Hashable, chunk: Chunk, made: Callable[[], Pattern]) -> Pattern:
+        """Return a pattern; `key` says what it depends on beside the chunk.
+
+        Chunks are told apart by identity, too: stages that hold the same share theirs.
+        """
+        at = (key, id(chunk))
+        if at not in self._patterns:
+            self._patterns[at] = (chunk, made())
+        return self._patterns[at][1]
+
+
+class Labels:
+    """Labels, costs and contents of the segments of a program."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self.emitter = emitter
+        self.costs: list[Cost] = []
+        self.contents: dict[int, tuple[Pricer, tuple[Step, ...]]] = {}
+
+    def label(self, entry: Entry, name: str, pricer: Pricer) -> int:
+        """Register the label of an entry: its own, or the name of its pattern."""
+        self.costs += [Cost()] * (len(self.emitter.names) - len(self.costs))
+        label = self.emitter.name(entry.label or name)
+        self.costs.append(entry.cost)
+        self.contents[label] = (pricer, entry.steps)
+        return label
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """Actions of a stage that run together, and which of them are alike.
+
+    Attributes
+    ----------
+    lead : int64[groups]
+        First action of each group (one action, or a pair).
+    codes : tuple of (int, int)
+        What tells the patterns apart, as `_pattern` reads it: of the first action, and of the
+        second (-1: none).
+    pattern_of : int64[groups]
+    """
+
+    lead: Ints
+    codes: tuple[tuple[int, int], ...]
+    pattern_of: Ints
+
+
+def grouped(work: Work) -> Grouped:
+    """Group the actions of a stage; plans with the same schedule and the same hooks share it."""
+    data = work.data
+    hooks = (data.gather, data.reduce, work.batches, work.chunks)
+    key = (Same(work.order), work.variant_of.tobytes(), *hooks)
+    return _GROUPED.get(key, lambda: _grouped(work), lambda g: 512 + 16 * len(g.lead))
+
+
+def _grouped(work: Work) -> Grouped:
+    order = work.order
+    gather, reduce = work.hooked()
+    after_hook = np.maximum.accumulate(reduce) | gather
+    codes = (
+        gather
+        + 2 * reduce
+        + 4 * after_hook
+        + 8 * work.ends_batch()
+        + 16 * order.kind.astype(np.int64)
+        + 64 * (order.chunk + work.chunks * work.variant_of[order.microbatch])
+    )
+    paired = order.paired if len(order.paired) else np.zeros(len(codes), dtype=bool)
+    second = np.concatenate([[False], paired[:-1]])
+    lead = np.flatnonzero(~second)
+    following = np.append(codes[1:], 0)[lead]
+    keys = np.stack([codes[lead], np.where(paired[lead], following, -1)])
+    distinct, pattern_of = np.unique(keys, axis=1, return_inverse=True)
+    pairs = tuple((int(one), int(other)) for one, other in distinct.T)
+    return Grouped(lead, pairs, pattern_of.reshape(-1))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassActions:
+    """What all classes with the same stage, device and links inside layers share.
+
+    Attributes
+    ----------
+    names : list of str
+        Of each pattern, for the entries that have none of their own.
+    """
+
+    work: Work
+    groups: Grouped
+    patterns: list[Pattern]
+    names: list[str]
+    pricer: Pricer
+
+    def labelled(self, labels: Labels) -> Ints:
+        """Register the labels of all entries, pattern by pattern."""
+        pairs = zip(self.patterns, self.names, strict=True)
+        out = [labels.label(e, name, self.pricer) for entries, name in pairs for e in entries]
+        return np.asarray(out, dtype=np.int64)
+
+    def emit(
+        self, emitter: Emitter, network: Network, index: int, rank: int, labels: Ints
+    ) -> ClassProgram:
+        """Add the tasks of one class of ranks; `labels` are those of `labelled`."""
+        order, lead = self.work.order, self.groups.lead
+        flat = [entry for entries in self.patterns for entry in entries]
+        size = np.asarray([len(entries) for entries in self.patterns])
+        start = np.concatenate([[0], np.cumsum(size)[:-1]])
+        pattern_of = self.groups.pattern_of
+        counts = size[pattern_of]
+        offset = np.concatenate([[0], np.cumsum(counts)])
+        total = int(offset[-1])
+        within = np.arange(total) - np.repeat(offset[:-1], counts)
+        entry = np.repeat(start[pattern_of], counts) + within
+        stream = emitter.stream(index, "compute")
+        stream_of, transfer = _streams(flat, emitter, network, index, rank, stream)
+        first = emitter.tasks(
+            total,
+            stream=stream_of[entry],
+            kind=np.asarray([e.kind for e in flat])[entry],
+            work_s=np.asarray([e.cost.total_s for e in flat])[entry],
+            transfer=transfer[entry],
+            segment=labels[entry],
+            microbatch=np.repeat(order.microbatch[lead], counts),
+            stage=self.work.stage,
+        )
+        before, after = _order(flat, entry)
+        emitter.edges(first + before, first + after)
+        begin, end = self._bounds(first, offset)
+        domains = self.work.data.domains
+        return ClassProgram(
+            index,
+            rank,
+            self.work.stage,
+            stream,
+            first,
+            total,
+            begin,
+            end,
+            tuple(_hook([e.gathers for e in flat], d, entry, first) for d in range(len(domains))),
+            tuple(_hook([e.reduces for e in flat], d, entry, first) for d in range(len(domains))),
+            tuple(sum(d.parameters(c) for c in self.work.variants[0]) for d in domains),
+            before,
+            after,
+        )
+
+    def _bounds(self, first: int, offset: Ints) -> tuple[Ints, Ints]:
+        order = self.work.order
+        shape = (3, self.work.chunks, len(self.work.variant_of))
+        begin, end = np.full(shape, -1, dtype=np.int64), np.full(shape, -1, dtype=np.int64)
+        group = np.searchsorted(self.groups.lead, np.arange(len(order.kind)), side="right") - 1
+        where = (ROW[order.kind], order.chunk, order.microbatch)
+        # No send waits for what comes after the end of an action.
+        trailing = np.asarray([sum(e.update for e in entries[-1:]) for entries in self.patterns])
+        begin[where] = first + offset[group]
+        end[where] = first + offset[group + 1] - 1 - trailing[self.groups.pattern_of[group]]
+        return begin, end
+
+
+def _hook(amounts: list[tuple[float, ...]], domain: int, entry: Ints, first: int) -> Hook:
+    each = np.asarray([a[domain] if a else 0.0 for a in amounts])[entry]
+    return Hook(first + np.flatnonzero(each), each[each > 0])
+
+
+def _streams(
+    flat: list[Entry], emitter: Emitter, network: Network, index: int, rank: int, compute: int
+) -> tuple[Ints, Ints]:
+    """Return the stream and the transfer type (-1: none) of each entry."""
+    stream_of, transfer = np.full(len(flat), compute), np.full(len(flat), -1)
+    opened: dict[str, int] = {}
+    for i, entry in enumerate(flat):
+        if entry.stream != "compute":
+            if entry.stream not in opened:
+                opened[entry.stream] = emitter.stream(index, entry.stream.replace("_", " "))
+            stream_of[i] = opened[entry.stream]
+        if entry.collective is not None:
+            transfer[i] = _transfer(network, index, rank, entry.collective)
+    return stream_of, transfer
+
+
+def _transfer(network: Network, index: int, rank: int, collective: Collective) -> int:
+    """Return the transfer type of a collective inside a layer for one class of its group.
+
+    A group whose ranks are in several classes sends once, from the first class; the others wait.
+    """
+    groups = network.groups[collective.axis]
+    group = int(groups.of_rank[rank])
+    if index != int(network.fold.class_of[groups.ranks[group]].min()):
+        return network.latency_only(0.0)
+    return network.transfer(collective.axis, group, collective.name, collective.size_bytes)
+
+
+def _order(flat: list[Entry], entry: Ints) -> tuple[Ints, Ints]:
+    """Return which tasks of a class wait for which, counted from its first task."""
+    tasks = np.arange(len(entry))
+    before, after = [], []
+    for column in range(max(len(e.after) for e in flat)):
+        back = np.asarray([e.after[column] if column < len(e.after) else 0 for e in flat])[entry]
+        keep = (back < 0) & (tasks + back >= 0)
+        before.append((tasks + back)[keep])
+        after.append(tasks[keep])
+    return np.concatenate(before), np.concatenate(after)
+
+
+def lay_out(
+    work: Work,
+    pricer: Pricer,
+    prices: Prices,
+    key: Hashable,
+    *,
+    expand_all: frozenset[str],
+    expand_hooked: frozenset[str],
+) -> ClassActions:
+    """Choose a pattern for every action of a stage.
+
+    Parameters
+    ----------
+    key : hashable
+        What the pricer depends on.
+    expand_all, expand_hooked : frozenset of str
+        Axes whose collectives get tasks of their own in all actions, and in those that run beside
+        gradients and parameters on the wire.
+    """
+    groups = grouped(work)
+    makers = _Maker(work, pricer, prices, key, expand_all, expand_all | expand_hooked)
+    patterns, names = [], []
+    for one, other in groups.codes:
+        made, name = makers.pattern(one), makers.name(one)
+        if other >= 0:
+            second, of_second = makers.pattern(other), makers.name(other)
+            name = f"{name} with {of_second}"
+            first = [e.named(makers.name(one)) for e in made]
+            second = [e.named(of_second) for e in second]
+            made = beside(name, first, second, pricer.device.contention_factor)
+        patterns.append(made)
+        names.append(name)
+    return ClassActions(work, groups, patterns, names, pricer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """Makes the patterns of a stage."""
+
+    work: Work
+    pricer: Pricer
+    prices: Prices
+    key: Hashable
+    expand: frozenset[str]
+    expand_beside: frozenset[str]
+
+    def _held(self, code: int) -> tuple[int, int, int]:
+        """Return (kind, variant, chunk) of a code."""
+        variant, chunk = divmod(code // 64, self.work.chunks)
+        return code // 16 % 4, variant, chunk
+
+    def name(self, code: int) -> str:
+        """Return the name of a pattern."""
+        kind, _, chunk = self._held(code)
+        name = f"{LETTERS[kind]} stage {self.work.stage}"
+        return f"{name} chunk {chunk}" if self.work.chunks > 1 else name
+
+    def pattern(self, code: int) -> Pattern:
+        """Return the pattern of a kind of action, as `grouped` codes it."""
+        work = self.work
+        kind, variant, chunk = self._held(code)
+        held = work.variants[variant][chunk]
+        expand = self.expand_beside if code & 4 else self.expand
+        gather, reduce = bool(code & 1), bool(code & 2)
+
+        def made() -> Pattern:
+            cuts = pieces(held, work.data, kind=kind, gather=gather, reduce=reduce)
+            entries = pattern("", cuts, self.pricer, expand=expand, cost_of=self._cost)
+            if work.restart_s:
+                entries[0].cost += Cost(restart_s=work.restart_s)
+            return entries
+
+        entries = self.prices.pattern((self.key, kind, gather, reduce, expand), held, made)
+        if code & 8:
+            update = Entry(f"optimizer stage {work.stage}", work.between, update=True)
+            entries = [*entries, update]
+        return entries
+
+    def _cost(self, steps: tuple[Step, ...]) -> Cost:
+        return self.prices.steps(self.key, self.pricer, steps)
+
+
+__all__ = ["ClassActions", "Grouped", "Labels", "Prices", "grouped", "lay_out"]
