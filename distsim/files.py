@@ -52,6 +52,7 @@ def shipped_directory(kind: str) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / kind
 
 
+@lru_cache(maxsize=32)
 def shipped_names(kind: str) -> tuple[str, ...]:
     """Return the names of the shipped files of a kind (``scenarios``, ``topologies``), sorted."""
     directory = shipped_directory(kind)

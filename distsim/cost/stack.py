@@ -23,6 +23,7 @@ class Overlap:
     overlap_param_gather: bool = False
     overlap_p2p: bool = False
     overlap_tensor: bool = False
+    overlap_experts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,12 @@ class Stack:
         compute type. Weights stored in fp32 serve as master weights.
     sharded : Handover
         What it does around the collectives of sharded parameters and gradients.
+    layer_wait_s : float
+        What each pass through a layer takes beside its kernels, whatever their size: the device
+        waits for the host.
+    early_stop : bool
+        Full recomputation ends with the last array that a gradient needs, so the last product of a
+        layer does not run again.
     attention_kernel : str
         Kernel of fused attention, one of `KERNELS`; empty: the one that the device's numbers are
         of, and so is one that the device has no numbers of.
@@ -55,6 +62,8 @@ class Stack:
     reduction: Mapping[str, str] = field(default_factory=dict)
     sharded: Handover = PLAIN
     attention_kernel: str = ""
+    layer_wait_s: float = 0.0
+    early_stop: bool = False
 
 
 #: Kernels of fused attention: FlashAttention 1 (and what Triton made of it in 2022) to 3, the one
@@ -120,6 +129,8 @@ def _shipped(name: str) -> Stack:
         reduction=raw["reduction"],
         sharded=_handover(raw.get("sharded", {})),
         attention_kernel=raw.get("attention_kernel", ""),
+        layer_wait_s=parse(raw["layer_wait"]["value"], "s") if "layer_wait" in raw else 0.0,
+        early_stop=raw.get("early_stop", False),
     )
 
 

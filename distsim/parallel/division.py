@@ -14,6 +14,25 @@ from distsim.workload.optimizers.spec import Matrix
 
 
 @dataclass(frozen=True, slots=True)
+class Software:
+    """What a software stack does around the operators of a layer.
+
+    Attributes
+    ----------
+    layer_wait_s : float
+        Time that the device waits for the host in each pass through a layer.
+    early_stop : bool
+        Full recomputation ends with the last array that a gradient needs.
+    """
+
+    layer_wait_s: float = 0.0
+    early_stop: bool = False
+
+
+PLAIN = Software()
+
+
+@dataclass(frozen=True, slots=True)
 class Division:
     """Who divides which operator of a layer.
 
@@ -25,11 +44,14 @@ class Division:
         Core attention; the other operators are already those of the rank's own tokens.
     expert : ExpertParallel or None
         Experts, and the exchange of tokens with them.
+    software : Software
+        What the software does around the operators of a layer.
     """
 
     tensor: TensorParallel
     context: ContextParallel | None = None
     expert: ExpertParallel | None = None
+    software: Software = PLAIN
 
     def _of(self, op: Op) -> TensorParallel | ExpertParallel:
         if self.expert is not None and (op.axis is Axis.EXPERTS or op.exchange):

@@ -55,6 +55,8 @@ class ExpertParallel:
     sent_share : float
         What is sent over what it would be if each token went once to each of its experts
         (`distsim.parallel.dispatch`).
+    overlap_exchange : bool
+        Exchanges of one micro batch run beside kernels of another.
     """
 
     size: int
@@ -66,6 +68,7 @@ class ExpertParallel:
     memory_imbalance: float = 1.0
     overlap_shared: bool = False
     sent_share: float = 1.0
+    overlap_exchange: bool = False
 
     @property
     def _spread(self) -> float:
@@ -178,6 +181,8 @@ class ExpertParallel:
         else: the exchange takes as long as the longer of the two (Megatron-Core's
         ``moe_shared_expert_overlap``). Their own collectives come before or after.
         """
+        if self.overlap_exchange:
+            return _crossed(steps)
         hosts = {step.op for step in steps if _is_exchange(step)} if self.overlap_shared else set()
         guests: dict[str, list[Step]] = {host: [] for host in hosts}
         out: list[Step] = []
@@ -190,6 +195,43 @@ class ExpertParallel:
             elif not _moves(step, hosts):
                 out.append(step)
         return tuple(out)
+
+
+def _crossed(steps: Sequence[Step]) -> tuple[Step, ...]:
+    """Return the steps of one pass over one layer with its exchanges beside kernels.
+
+    A forward pass of one micro batch and a backward pass of another take turns (Megatron-Core's
+    ``overlap_moe_expert_parallel_comm``, after DeepSeek 2024, arXiv 2412.19437, section 3.2.1):
+    while one exchanges rows, the other computes what does not wait for that exchange. All passes
+    are alike, so the kernels of this one stand for those of its partner: what is between two
+    exchanges beside the first, what is before and after them beside the last.
+    """
+    places = [i for i, step in enumerate(steps) if _is_exchange(step)]
+    if not places:
+        return tuple(steps)
+    hosts: list[list[Step]] = [[] for _ in places]
+    out: list[Step] = []
+    for i, step in enumerate(steps):
+        if i in places:
+            hosts[places.index(i)].append(replace(step, collective=None))
+        elif step.collective is None and step.works:
+            before = sum(place < i for place in places)
+            hosts[before - 1 if 0 < before < len(places) else -1].append(step)
+        else:
+            out.append(step)
+    for place, guests in zip(places, hosts, strict=True):
+        out.append(
+            Step(
+                steps[place].op,
+                tuple(work for guest in guests for work in guest.works),
+                steps[place].collective,
+                beside=True,
+                parameters=sum(guest.parameters for guest in guests),
+                expert_parameters=sum(guest.expert_parameters for guest in guests),
+                operators=sum(guest.operators for guest in guests),
+            )
+        )
+    return tuple(out)
 
 
 def _is_exchange(step: Step) -> bool:

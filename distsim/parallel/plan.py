@@ -39,6 +39,8 @@ class Plan:
         Transformer layers of each model chunk, in model order.
     overlap_tensor : bool
         Tensor-parallel collectives of the backward pass run beside the weight gradient.
+    overlap_experts : bool
+        Rows of experts are exchanged beside the kernels of another micro batch.
     async_tensor : bool
         Products and their tensor-parallel collectives run part by part beside each other.
     bucket_bytes : float
@@ -78,6 +80,7 @@ class Plan:
     overlap_param_gather: bool = False
     overlap_p2p: bool = False
     overlap_tensor: bool = False
+    overlap_experts: bool = False
     async_tensor: bool = False
     scatter_gather_p2p: bool = True
     bucket_bytes: float = 0.0

@@ -1,22 +1,32 @@
 """Activation recomputation: what a layer keeps and what its backward pass runs again.
 
-``none`` keeps everything; ``selective`` runs core attention again, which holds the s x s arrays
-(Korthikanti 2022, section 4); ``full`` keeps the input of a group of layers and runs their whole
-forward pass again, communication included (Chen 2016, arXiv 1604.06174). A group is one layer,
-unless `Recompute.every` says more: fewer inputs are kept, and more activations come back at once.
+``none`` keeps everything; ``selective`` runs parts of a layer again, by default core attention,
+which holds the s x s arrays (Korthikanti 2022, section 4); ``alternate`` keeps attention and every
+second product (`distsim.parallel.selective`); ``full`` keeps the input of a group of layers and
+runs their whole forward pass again, communication included (Chen 2016, arXiv 1604.06174). A group
+is one layer, unless `Recompute.every` says more: fewer inputs are kept, and more activations come
+back at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from distsim.parallel.division import Division
+from distsim.parallel.division import PLAIN, Division
+from distsim.parallel.selective import (
+    CORE,
+    Alternate,
+    alternate,
+    modules_again,
+    needed,
+    without_gather,
+)
 from distsim.parallel.step import Step, Unit
 from distsim.workload.op import Op
 
-MODES = ("none", "selective", "full")
+MODES = ("none", "selective", "alternate", "full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +44,15 @@ class Recompute:
         Only so many layers at the beginning of each model chunk (Megatron-LM's ``block``).
     layers : tuple of int or None
         Only these layers of the model, counted from 0.
+    modules : tuple of str
+        Parts of a layer that run again under ``selective`` (`distsim.parallel.selective.MODULES`).
     """
 
     mode: str = "none"
     every: int = 1
     first: int | None = None
     layers: tuple[int, ...] | None = None
+    modules: tuple[str, ...] = (CORE,)
 
     def covers(self, layer: int, place: int) -> bool:
         """Say whether a layer is recomputed; `place` counts from the start of its chunk."""
@@ -50,11 +63,16 @@ class Recompute:
         return self.first is None or place < self.first
 
     def __str__(self) -> str:
+        which = []
+        if self.modules != (CORE,):
+            which.append(" ".join(self.modules))
         if self.layers is not None:
-            return f"{self.mode}, layers {' '.join(map(str, self.layers))}"
-        if self.first is not None:
-            return f"{self.mode}, first {self.first} of a chunk"
-        return f"{self.mode}, every {self.every} layers" if self.every > 1 else self.mode
+            which.append(f"layers {' '.join(map(str, self.layers))}")
+        elif self.first is not None:
+            which.append(f"first {self.first} of a chunk")
+        elif self.every > 1:
+            which.append(f"every {self.every} layers")
+        return ", ".join((self.mode, " in ".join(which))) if which else self.mode
 
 
 class Part(NamedTuple):
@@ -96,7 +114,11 @@ def _forward(division: Division, ops: Sequence[Op]) -> tuple[Step, ...]:
 
 
 def layer_unit(
-    division: Division, ops: Sequence[Op], mode: str = "none", input_bytes: float = 0.0
+    division: Division,
+    ops: Sequence[Op],
+    mode: str = "none",
+    input_bytes: float = 0.0,
+    modules: Sequence[str] = (CORE,),
 ) -> Unit:
     """Build the unit of one transformer layer that is a group by itself.
 
@@ -105,13 +127,42 @@ def layer_unit(
     mode : str
         One of `MODES`.
     input_bytes : float
-        Bytes of the layer's input that one rank keeps under full recomputation.
+        Bytes of the layer's input on one rank, which recomputation keeps.
+    modules : sequence of str
+        See `Recompute.modules`.
     """
-    return group_unit(division, [ops], 0, mode, input_bytes)
+    return group_unit(division, [ops], 0, mode, input_bytes, modules)
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """What a layer keeps and what its backward pass runs again.
+
+    Attributes
+    ----------
+    saved_bytes, working_bytes : float
+    first : tuple of Step
+        What runs before the backward pass.
+    before : dict of int to tuple of Step
+        What runs before the gradient of the operator at this place.
+    gathered : bool
+        What runs again gathers inputs of divided operators, also for their weight gradients.
+    """
+
+    saved_bytes: float
+    working_bytes: float = 0.0
+    first: tuple[Step, ...] = ()
+    before: Mapping[int, tuple[Step, ...]] = field(default_factory=dict)
+    gathered: bool = False
 
 
 def group_unit(
-    division: Division, group: Sequence[Sequence[Op]], place: int, mode: str, input_bytes: float
+    division: Division,
+    group: Sequence[Sequence[Op]],
+    place: int,
+    mode: str,
+    input_bytes: float,
+    modules: Sequence[str] = (CORE,),
 ) -> Unit:
     """Build the unit of one layer of a group.
 
@@ -123,30 +174,23 @@ def group_unit(
         Operators of each layer of the group in forward order.
     place : int
         Which of them this is.
+    mode, input_bytes, modules
+        See `layer_unit`.
     """
     ops = group[place]
-    saved, working = _all_saved(division, ops), 0.0
-    again: tuple[Step, ...] = ()
-    if mode == "selective":
-        core = [op for op in ops if op.core_attention]
-        again = _forward(division, core)
-        working = sum(division.core_bytes(op) for op in ops)
-        saved -= working
-    elif mode == "full":
-        if place == len(group) - 1:
-            again = tuple(s for layer in group for s in _forward(division, layer))
-        saved = input_bytes if place == 0 else 0.0
-        working = sum(_all_saved(division, layer) for layer in group)
+    again = _repeated(division, group, place, mode, input_bytes, modules)
     weights = tuple(s for op in reversed(ops) for s in division.backward_weight(op))
+    wait_s = division.software.layer_wait_s
+    wait = (Step("host", wait_s=wait_s),) if wait_s else ()
     return Unit(
         "layer",
-        forward=_forward(division, ops),
-        backward=_spliced(division, ops, again, mode, split=False),
-        backward_input=_spliced(division, ops, again, mode, split=True),
+        forward=(*wait, *_forward(division, ops)),
+        backward=(*wait, *_spliced(division, ops, again, split=False)),
+        backward_input=(*wait, *_spliced(division, ops, again, split=True)),
         backward_weight=weights,
         parameters=sum(division.parameters(op) for op in ops),
-        saved_bytes=saved,
-        working_bytes=working,
+        saved_bytes=again.saved_bytes,
+        working_bytes=again.working_bytes,
         expert_parameters=sum(division.expert_parameters(op) for op in ops),
         weight_bytes=sum(division.weight_bytes(op) for op in ops),
         matrices=tuple(m for op in ops for m in division.matrices(op)),
@@ -154,24 +198,53 @@ def group_unit(
     )
 
 
+def _repeated(
+    division: Division,
+    group: Sequence[Sequence[Op]],
+    place: int,
+    mode: str,
+    input_bytes: float,
+    modules: Sequence[str],
+) -> _Again:
+    ops = group[place]
+    everything = _all_saved(division, ops)
+    if mode == "selective":
+        found = modules_again(division, ops, modules, input_bytes)
+        working = sum(found.dropped_bytes.values())
+        before = {
+            reader: _forward(division, [ops[i] for i in places])
+            for reader, places in found.before.items()
+        }
+        return _Again(everything - working + found.kept_bytes, working, before=before)
+    if mode == "alternate":
+        rest: Alternate = alternate(division, ops)
+        steps = tuple(s for s in _forward(division, rest.ops) if s.works or s.collective)
+        return _Again(input_bytes + rest.kept_bytes, everything, steps, gathered=True)
+    if mode == "full":
+        stops = division.software.early_stop
+        ends = (*group[:-1], needed(division, group[-1]) if stops else group[-1])
+        again = tuple(s for layer in ends for s in _forward(division, layer))
+        first = again if place == len(group) - 1 else ()
+        working = sum(_all_saved(division, layer) for layer in group)
+        return _Again(input_bytes if place == 0 else 0.0, working, first)
+    return _Again(everything)
+
+
 def _spliced(
-    division: Division, ops: Sequence[Op], again: tuple[Step, ...], mode: str, *, split: bool
+    division: Division, ops: Sequence[Op], again: _Again, *, split: bool
 ) -> tuple[Step, ...]:
-    """Put repeated steps where they run: core attention before its gradient, layers first."""
-    steps: list[Step] = list(again) if mode == "full" else []
-    pending = again if mode == "selective" else ()
+    """Put repeated steps where they run: parts before their gradient, layers first."""
     own: list[Step] = []
-    for op in reversed(ops):
-        if pending and op.core_attention:
-            own += pending
-            pending = ()
-        own += division.backward_input(op) if split else division.backward(op)
-    return (*steps, *division.arranged(own))
+    for place, op in reversed(list(enumerate(ops))):
+        own += again.before.get(place, ())
+        steps = division.backward_input(op) if split else division.backward(op)
+        own += without_gather(steps) if again.gathered and op.opens and not split else steps
+    return (*again.first, *division.arranged(own))
 
 
 def plain_unit(name: str, division: Division, ops: Sequence[Op]) -> Unit:
     """Build the unit of the embedding or the head, which is never recomputed."""
-    whole = layer_unit(division, ops)
+    whole = layer_unit(replace(division, software=PLAIN), ops)
     return Unit(
         name,
         whole.forward,

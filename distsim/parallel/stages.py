@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from distsim.parallel.division import Division
 from distsim.parallel.plan import Plan
 from distsim.parallel.recompute import group_unit, parts, plain_unit
 from distsim.parallel.step import Collective, Step, Unit
 from distsim.parallel.tensor import TensorParallel
+from distsim.store import Same, Store
 from distsim.workload.linear import scale_updates
 from distsim.workload.op import Op
 from distsim.workload.precision import Fp8
@@ -106,54 +107,100 @@ def _scales(
     return (out[0], out[1]) if out else ((), ())
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Units and chunks of a model that is divided in one way; plans that divide it so share them.
+
+    Attributes
+    ----------
+    gathers : tuple of Step
+        What a rank does with what another stage sent.
+    """
+
+    division: Division
+    operators: Operators
+    modules: tuple[str, ...]
+    input_bytes: float
+    gathers: tuple[Step, ...]
+    first: Unit
+    last: Unit
+    units: dict[tuple[tuple[str, ...], int, str], Unit] = field(default_factory=dict)
+    chunks: dict[tuple[tuple[int, ...], bool, bool], Chunk] = field(default_factory=dict)
+
+    def unit(self, kinds: tuple[str, ...], place: int, mode: str) -> Unit:
+        """Return one layer of a group of layers."""
+        key = (kinds, place, mode)
+        if key not in self.units:
+            group = [self.operators.kinds[kind] for kind in kinds]
+            self.units[key] = group_unit(
+                self.division, group, place, mode, self.input_bytes, self.modules
+            )
+        return self.units[key]
+
+    def chunk(self, members: Sequence[Unit], sent: bool, returned: bool) -> Chunk:
+        """Return a chunk of units, the same object for the same ones."""
+        key = (tuple(id(u) for u in members), sent, returned)
+        if key not in self.chunks:
+            self.chunks[key] = Chunk(
+                tuple(members),
+                self.gathers if sent else (),
+                self.gathers if returned else (),
+                *_scales(self.operators.fp8, self.division, members),
+            )
+        return self.chunks[key]
+
+
+#: Of models seen before; what one takes is about a quarter of a megabyte.
+_KNOWN = Store(64 << 20)
+_EACH_BYTES = 1 << 18
+
+
+def _made(plan: Plan, division: Division, operators: Operators) -> _Made:
+    modules = tuple(plan.recompute.modules)
+
+    def made() -> _Made:
+        whole_bytes = operators.region_elements * division.tensor.element_bytes
+        gathers: tuple[Step, ...] = ()
+        if plan.scatter_gather_p2p and plan.tp > 1 and not plan.sequence_parallel:
+            gathers = (Step("p2p_gather", (), Collective("all_gather", whole_bytes)),)
+        return _Made(
+            division,
+            operators,
+            modules,
+            whole_bytes / (plan.tp if plan.sequence_parallel else 1),
+            gathers,
+            plain_unit("embedding", division, operators.embedding),
+            plain_unit("head", division, operators.head),
+        )
+
+    key = (Same(operators), division, modules, plan.tp, plan.sequence_parallel)
+    return _KNOWN.get((*key, plan.scatter_gather_p2p), made, lambda _: _EACH_BYTES)
+
+
 def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[list[Chunk]]:
     """Return ``[stage][chunk]``; embedding in the first, head in the last model chunk."""
-    whole_bytes = operators.region_elements * division.tensor.element_bytes
-    input_bytes = whole_bytes / (plan.tp if plan.sequence_parallel else 1)
-    first = plain_unit("embedding", division, operators.embedding)
-    last = plain_unit("head", division, operators.head)
-    gathers: tuple[Step, ...] = ()
-    if plan.scatter_gather_p2p and plan.tp > 1 and not plan.sequence_parallel:
-        gathers = (Step("p2p_gather", (), Collective("all_gather", whole_bytes)),)
-    made: dict[tuple[tuple[str, ...], int, str], Unit] = {}
-
-    def units(begin: int, count: int) -> list[Unit]:
-        out = []
-        for part in parts(plan.recompute, begin, count):
-            kinds = tuple(operators.layers[begin + i] for i in part.group)
-            key = (kinds, part.place, part.mode)
-            if key not in made:
-                group = [operators.kinds[kind] for kind in kinds]
-                made[key] = group_unit(
-                    division, group, part.place, part.mode, input_bytes, plan.recompute.modules
-                )
-            out.append(made[key])
-        return out
-
+    made = _made(plan, division, operators)
     counts = plan.chunk_layers()
     begins = [sum(counts[:k]) for k in range(len(counts))]
     at = {number: stage for stage, held in enumerate(plan.placement) for number in held}
-    # Stages that hold the same units share their chunks, so that these are looked at once.
-    alike: dict[tuple[tuple[int, ...], bool, bool], Chunk] = {}
     stages = []
     for stage, held in enumerate(plan.placement):
         chunks = []
         for number in held:
             k = number % len(counts)
-            members = units(begins[k], counts[k])
+            members = [
+                made.unit(
+                    tuple(operators.layers[begins[k] + i] for i in part.group),
+                    part.place,
+                    part.mode,
+                )
+                for part in parts(plan.recompute, begins[k], counts[k])
+            ]
             is_first, is_last = k == 0, k == len(counts) - 1
-            members = ([first] if is_first else []) + members + ([last] if is_last else [])
+            members = [made.first] * is_first + members + [made.last] * is_last
             # What comes from a chunk on the same stage was not sent, so it is there in whole.
             sent = not is_first and at[number - 1] != stage
             returned = not is_last and at[number + 1] != stage
-            same = (tuple(id(u) for u in members), sent, returned)
-            if same not in alike:
-                alike[same] = Chunk(
-                    tuple(members),
-                    gathers if sent else (),
-                    gathers if returned else (),
-                    *_scales(operators.fp8, division, members),
-                )
-            chunks.append(alike[same])
+            chunks.append(made.chunk(members, sent, returned))
         stages.append(chunks)
     return stages

@@ -49,6 +49,8 @@ class Step:
         Parameters of one rank whose gradients are complete after the step.
     operators : int
         Operators that the host dispatches beside those that launch the kernels.
+    wait_s : float
+        Time in which the device has nothing to do because it waits for the host.
     """
 
     op: str
@@ -58,6 +60,7 @@ class Step:
     parameters: float = 0.0
     expert_parameters: float = 0.0
     operators: int = 0
+    wait_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

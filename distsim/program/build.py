@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from distsim.program.opgraph import OpGraph
 from distsim.program.segment import Cost, Part, Pricer
 from distsim.program.sends import families, pipeline_sends
 from distsim.program.tail import finish, update_cost
+from distsim.store import Same
 
 Ints = npt.NDArray[np.int64]
 
@@ -141,17 +143,26 @@ def emit(inputs: Inputs, network: Network) -> Callable[[Transfers], Program]:
     return program
 
 
-def laid_out(inputs: Inputs, network: Network, pricers: Sequence[Pricer]) -> list[ClassActions]:
-    """Lay out what each class of ranks runs on its compute stream; equal ones are one object."""
+def laid_out(
+    inputs: Inputs, network: Network, pricers: Sequence[Pricer], *, whole: bool = False
+) -> list[ClassActions]:
+    """Lay out what each class of ranks runs on its compute stream; equal ones are one object.
+
+    Parameters
+    ----------
+    whole : bool
+        Collectives inside layers get no tasks of their own, whoever uses their links; kernels
+        beside them take what they take beside such a task, by themselves.
+    """
     plan = inputs.plan
     orders, prices = inputs.orders(), Prices()
     everywhere, hooked = _meeting_axes(network, inputs)
-    stage_of, kinds = plan.mesh().stage_of(), inputs.kinds()
-    found: dict[tuple[int, tuple[int, ...]], ClassActions] = {}
+    stage_of = plan.mesh().stage_of()
+    found: dict[tuple[int, int], ClassActions] = {}
     out = []
     for index, rank in enumerate(network.fold.example.tolist()):
         stage, pricer = int(stage_of[rank]), pricers[index]
-        key = (int(kinds[rank]), *_types(network, rank, inside_axes(plan)))
+        key = conditions(inputs, network, pricer, rank)
         if (stage, key) not in found:
             work = Work(
                 stage,
@@ -164,7 +175,13 @@ def laid_out(inputs: Inputs, network: Network, pricers: Sequence[Pricer]) -> lis
                 inputs.restart_s,
             )
             found[stage, key] = lay_out(
-                work, pricer, prices, key, expand_all=everywhere, expand_hooked=hooked
+                work,
+                pricer,
+                prices,
+                key,
+                expand_all=everywhere,
+                expand_hooked=hooked,
+                whole=whole,
             )
         out.append(found[stage, key])
     return out
@@ -184,9 +201,22 @@ def _compute(
     ]
 
 
-def _types(network: Network, rank: int, axes: Sequence[str]) -> tuple[int, ...]:
-    """Return the type of a rank's group along each axis: what its collectives there take."""
-    return tuple(network.type_of(a, int(network.groups[a].of_rank[rank])) for a in axes)
+def conditions(inputs: Inputs, network: Network, pricer: Pricer, rank: int) -> int:
+    """Return a number for all that the prices of steps on a rank depend on."""
+    costs = (
+        network.cost(axis, int(network.groups[axis].of_rank[rank]))
+        for axis in inside_axes(inputs.plan)
+    )
+    key = (Same(pricer.device), inputs.dtype, *costs)
+    if len(_CONDITIONS) > _MOST_CONDITIONS:
+        _CONDITIONS.clear()
+    return _CONDITIONS.setdefault(key, next(_NUMBERS))
+
+
+#: Numbers of conditions seen before; a number never stands for two.
+_CONDITIONS: dict[Hashable, int] = {}
+_MOST_CONDITIONS = 4096
+_NUMBERS = count()
 
 
 def pricers_of(inputs: Inputs, network: Network) -> list[Pricer]:

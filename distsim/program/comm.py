@@ -14,6 +14,7 @@ from distsim.hardware.library import Priced, choose
 from distsim.hardware.topology import Topology
 from distsim.program.fold import Fold, TypeTable
 from distsim.program.traffic import Traffic
+from distsim.store import Same
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
@@ -214,6 +215,28 @@ class Network:
     def type_of(self, axis: str, group: int) -> int:
         """Return the type of a group."""
         return int(self.table(axis)[1].type_of_group[group])
+
+    def cost(self, axis: str, group: int) -> Hashable:
+        """Return all that collectives of a group cost beside their sizes.
+
+        Equal for groups of two types that differ in the pipeline stage that they belong to.
+        """
+
+        def found() -> list[Hashable]:
+            head = f"{self.prefix}{axis}/"
+            named = [
+                (n[len(self.prefix) :], t)
+                for n, t in self.fold.tables.items()
+                if n.startswith(head)
+            ]
+            capacity, library = self.fold.capacity_bytes_per_s, Same(self.topology.library)
+            share = self.groups[axis].bandwidth
+            return [
+                (library, share, *((n, t.cost(kind, capacity)) for n, t in named))
+                for kind in range(len(named[0][1].example))
+            ]
+
+        return self._known(("cost", axis), found)[self.type_of(axis, group)]
 
     def groups_meet(self, axis: str, other: str | None = None) -> bool:
         """Say whether groups that do not move in step load the same link.

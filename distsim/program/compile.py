@@ -20,8 +20,8 @@ from distsim.hardware.tuner import Load
 from distsim.parallel.mesh import Mesh
 from distsim.program.comm import Groups, Network, options
 from distsim.program.fold import Fold, fold
-from distsim.program.store import Same, Store
 from distsim.program.traffic import Traffic, compile_traffic, never_binding
+from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
 

@@ -68,6 +68,10 @@ class TypeTable:
         load = self.loads[kind].times(times)
         return library.price(collective, self.algorithm, load, size_bytes)
 
+    def cost(self, kind: int, capacity: Floats) -> tuple[Load, float, float]:
+        """Return all that the time of a transfer of a type depends on beside its size."""
+        return self.loads[kind], self.shared_s(kind, 1.0, capacity), float(self.latency_s[kind])
+
     def shared_s(self, kind: int, wire_bytes: float, capacity: Floats) -> float:
         """Return the time of the bytes of one transfer that shares its rows with its siblings."""
         span = slice(int(self.ptr[kind]), int(self.ptr[kind + 1]))

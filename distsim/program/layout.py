@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ from distsim.program.emit import Emitter
 from distsim.program.pattern import Entry, Pattern, beside, pattern
 from distsim.program.pieces import pieces
 from distsim.program.segment import Cost, Pricer
-from distsim.program.store import Same, Store
 from distsim.schedule.actions import LETTERS
+from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
 
@@ -25,25 +25,47 @@ Ints = npt.NDArray[np.int64]
 _GROUPED = Store(32 << 20)
 
 
-class Prices:
-    """Prices of steps and patterns of actions seen before."""
+class _Known:
+    """Prices of steps of all programs of this process, by what they depend on.
+
+    Steps are told apart by identity: layers, stages and plans share theirs, and hashing them would
+    take longer than pricing them. All are forgotten when there are too many.
+    """
+
+    LIMIT = 30_000
 
     def __init__(self) -> None:
-        self._seen: dict[object, dict[int, tuple[Step, Cost]]] = {}
+        self.prices: dict[Hashable, dict[int, tuple[Step, Cost]]] = {}
+        self.count = 0
+
+    def of(self, key: Hashable) -> dict[int, tuple[Step, Cost]]:
+        """Return the prices under some conditions."""
+        if self.count > self.LIMIT:
+            self.prices, self.count = {}, 0
+        return self.prices.setdefault(key, {})
+
+
+_KNOWN = _Known()
+
+
+class Prices:
+    """Prices of steps, and patterns of actions seen before."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Hashable, dict[int, tuple[Step, Cost]]] = {}
         self._patterns: dict[object, tuple[Chunk, Pattern]] = {}
 
-    def steps(self, key: object, pricer: Pricer, steps: tuple[Step, ...]) -> Cost:
-        """Price steps; `key` says under what conditions.
-
-        Steps are told apart by identity: layers and stages share theirs, and hashing them would
-        take longer than pricing them.
-        """
-        seen = self._seen.setdefault(key, {})
+    def steps(self, key: Hashable, pricer: Pricer, steps: tuple[Step, ...]) -> Cost:
+        """Price steps; `key` says all that the prices depend on."""
+        if key not in self._seen:
+            self._seen[key] = _KNOWN.of(key)
+        seen = self._seen[key]
         compute = tensor = context = expert = host = restart = 0.0
         for step in steps:
             found = seen.get(id(step))
             if found is None:
                 found = seen[id(step)] = (step, pricer.step(step))
+                _KNOWN.count += 1
             cost = found[1]
             compute += cost.compute_s
             tensor += cost.tensor_s
@@ -264,6 +286,7 @@ def lay_out(
     *,
     expand_all: frozenset[str],
     expand_hooked: frozenset[str],
+    whole: bool = False,
 ) -> ClassActions:
     """Choose a pattern for every action of a stage.
 
@@ -274,9 +297,11 @@ def lay_out(
     expand_all, expand_hooked : frozenset of str
         Axes whose collectives get tasks of their own in all actions, and in those that run beside
         gradients and parameters on the wire.
+    whole : bool
+        None gets one after all; see `laid_out`.
     """
     groups = grouped(work)
-    makers = _Maker(work, pricer, prices, key, expand_all, expand_all | expand_hooked)
+    makers = _Maker(work, pricer, prices, key, expand_all, expand_all | expand_hooked, whole)
     patterns, names = [], []
     for one, other in groups.codes:
         made, name = makers.pattern(one), makers.name(one)
@@ -301,6 +326,7 @@ class _Maker:
     key: Hashable
     expand: frozenset[str]
     expand_beside: frozenset[str]
+    whole: bool
 
     def _held(self, code: int) -> tuple[int, int, int]:
         """Return (kind, variant, chunk) of a code."""
@@ -323,7 +349,11 @@ class _Maker:
 
         def made() -> Pattern:
             cuts = pieces(held, work.data, kind=kind, gather=gather, reduce=reduce)
-            entries = pattern("", cuts, self.pricer, expand=expand, cost_of=self._cost)
+            tasks: frozenset[str] = frozenset() if self.whole else expand
+            alone: frozenset[str] = expand if self.whole else frozenset()
+            entries = pattern(
+                "", cuts, self.pricer, expand=tasks, cost_of=lambda s: self._cost(s, alone)
+            )
             if work.restart_s:
                 entries[0].cost += Cost(restart_s=work.restart_s)
             return entries
@@ -334,8 +364,9 @@ class _Maker:
             entries = [*entries, update]
         return entries
 
-    def _cost(self, steps: tuple[Step, ...]) -> Cost:
-        return self.prices.steps(self.key, self.pricer, steps)
+    def _cost(self, steps: tuple[Step, ...], alone: frozenset[str]) -> Cost:
+        pricer = replace(self.pricer, alone=alone) if alone else self.pricer
+        return self.prices.steps((self.key, alone), pricer, steps)
 
 
 __all__ = ["ClassActions", "Grouped", "Labels", "Prices", "grouped", "lay_out"]

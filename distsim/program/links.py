@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.parallel.data import DataParallel, Domain
-from distsim.program.actions import ClassProgram, Hook
+from distsim.program.actions import ClassProgram
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
 from distsim.program.offload import Copies
@@ -98,7 +98,7 @@ def _arrivals(
     for program in programs:
         hook = program.gathers[number]
         if copies is not None and len(hook.task):
-            ahead = np.maximum(_ahead(hook, data) - 1, -1)
+            ahead = np.maximum(ahead_of(hook.amount, data) - 1, -1)
             arrived = copies.arrive(program, number, hook, ahead)
             if arrived is not None:
                 copied[program.index] = arrived
@@ -144,7 +144,7 @@ def _gathers(
     )
     tasks = first + np.arange(count)
     emitter.chain(tasks)
-    ahead = _ahead(hook, data)
+    ahead = ahead_of(hook.amount, data)
     waits = np.flatnonzero(ahead >= 0)
     for member in members:
         needed = member.gathers[number].task
@@ -155,16 +155,21 @@ def _gathers(
     return tasks
 
 
-def _ahead(hook: Hook, data: DataParallel) -> Ints:
+def ahead_of(amount: Floats, data: DataParallel) -> Ints:
     """Return for each gather the unit whose beginning it waits for (-1: none).
 
     That is the unit `prefetch` units before, or later, so that what was gathered since stays under
     the limit: a unit is dropped when the next one begins.
+
+    Parameters
+    ----------
+    amount : float64[gathers]
+        Parameters of each.
     """
-    count = len(hook.task)
+    count = len(amount)
     index = np.arange(count) - data.prefetch
     if np.isfinite(data.limit_bytes):
-        total = np.concatenate([[0.0], np.cumsum(hook.amount * data.gather_bytes)])
+        total = np.concatenate([[0.0], np.cumsum(amount * data.gather_bytes)])
         # Units j .. i may be there together if total[i + 1] - total[j] <= limit.
         oldest = np.searchsorted(total, total[1:] - data.limit_bytes * (1 + 1e-12), side="left")
         index = np.maximum(index, np.minimum(oldest, np.arange(count)))

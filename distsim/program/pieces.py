@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from distsim.parallel.data import DataParallel
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step, Unit
 from distsim.schedule import BACKWARD, FORWARD, INPUT
+from distsim.store import Same
 from distsim.workload.op import stream
 
 #: Weights of fewer parameters (norms, biases) are never dropped: they go with the next larger one.
@@ -34,7 +36,7 @@ class Piece:
 
 def pieces(
     chunk: Chunk, data: DataParallel, *, kind: int, gather: bool, reduce: bool
-) -> list[Piece]:
+) -> Sequence[Piece]:
     """Cut an action.
 
     Parameters
@@ -44,6 +46,20 @@ def pieces(
     gather, reduce : bool
         Whether it waits for parameters and whether its gradients leave.
     """
+    return _pieces(Same(chunk), Same(data), kind, gather, reduce)
+
+
+@lru_cache(maxsize=512)
+def _pieces(of: Same, how: Same, kind: int, gather: bool, reduce: bool) -> tuple[Piece, ...]:
+    """Cut an action, once for those who ask for sizes and those who ask for steps."""
+    chunk: Chunk = of.of
+    data: DataParallel = how.of
+    return tuple(_cut(chunk, data, kind, gather, reduce))
+
+
+def _cut(
+    chunk: Chunk, data: DataParallel, kind: int, gather: bool, reduce: bool
+) -> Sequence[Piece]:
     units = chunk.units if kind == FORWARD else chunk.units[::-1]
     received = chunk.receives_forward if kind == FORWARD else ()
     if kind in (BACKWARD, INPUT):
@@ -192,6 +208,8 @@ def _by_step(chunk: Chunk, units: Sequence[Unit], data: DataParallel, kind: int)
     run: list[Step] = []
     for step in (s for u in units for s in u.steps(kind)):
         run.append(step)
+        if not step.parameters and not step.expert_parameters:
+            continue
         filled = _added(filled, _completed(step, data))
         full = [f * data.reduce_bytes >= data.bucket_bytes > 0.0 for f in filled]
         if any(full):

@@ -99,22 +99,32 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pricer:
-    """Prices steps on one device."""
+    """Prices steps on one device.
+
+    Attributes
+    ----------
+    alone : frozenset of str
+        Axes whose collectives do not slow the kernels beside them.
+    """
 
     device: Device
     dtype: str
     collective_s: CollectiveTime
+    alone: frozenset[str] = frozenset()
 
     def step(self, step: Step) -> Cost:
         """Price one step."""
         kernels = price(step.works, self.device, self.dtype)
         if step.collective is None:
             beside_s = step.operators * self.device.host_launch_s
-            return Cost(kernels.device_s, host_s=kernels.host_s + beside_s)
+            host_s = kernels.host_s + beside_s
+            return Cost(kernels.device_s, host_s=host_s, restart_s=step.wait_s)
         transfer_s = self.collective_s(step.collective)
         exposed_s = transfer_s
         if step.beside:
-            both_s = overlapped_s(kernels.device_s, transfer_s, self.device.contention_factor)
+            apart = step.collective.axis in self.alone
+            factor = 0.0 if apart else self.device.contention_factor
+            both_s = overlapped_s(kernels.device_s, transfer_s, factor)
             exposed_s = both_s - kernels.device_s
         part = PART_OF_AXIS[step.collective.axis]
         return Cost(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distsim.errors import DistsimError, Place, UsageError, show
@@ -40,6 +40,42 @@ def apply(
         if positions is not None:
             positions.override(changed, place)
     return copy
+
+
+def assigned(
+    data: Mapping[str, Any], keys: Sequence[str], value: Any, place: Place
+) -> tuple[dict[str, Any], Path]:
+    """Return `data` with one value set, and the path of what is new; `data` stays as it is.
+
+    What is not on the way to the value is shared with `data`.
+
+    Parameters
+    ----------
+    data : mapping
+        Plain values.
+    place : Place
+        Where the value comes from, for the error.
+
+    Raises
+    ------
+    UsageError
+        DS621, as `apply`.
+    """
+    copy = dict(data)
+    block: Any = copy
+    for key in keys[:-1]:
+        # What cannot be descended into is left to `_assign`, whose message says so.
+        at: Any = int(key) if isinstance(block, list) and key.isdecimal() else key
+        inner = block[at] if isinstance(block, list) and _has(block, at) else None
+        inner = block.get(at) if isinstance(block, dict) else inner
+        if not isinstance(inner, dict | list):
+            break
+        block[at] = block = inner.copy()
+    return copy, _assign(copy, list(keys), value, place)
+
+
+def _has(block: list[Any], at: object) -> bool:
+    return isinstance(at, int) and at < len(block)
 
 
 def _split(assignment: str, place: Place) -> tuple[list[str], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +15,14 @@ from distsim.parallel.expert_check import check_experts
 from distsim.parallel.layers import divide_layers
 from distsim.parallel.plan import Plan, resolve_mesh, resolve_microbatches
 from distsim.parallel.recompute import Recompute
+from distsim.parallel.selective import CORE
 from distsim.scenario.family import check_attention, check_family
 from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, RecomputeBlock, Scenario
+from distsim.scenario.schema import Plan as PlanBlock
 from distsim.schedule import REGISTRY, Schedule, actions, chunks_of
 from distsim.schedule.csv_actions import read as read_csv
+from distsim.workload.model import DENSE
 from distsim.workload.network import Model
 from distsim.workload.zoo import decoder
 
@@ -176,7 +180,43 @@ def _recompute(scenario: Scenario, spec: Model) -> Recompute:
             rule="only whole layers (mode: full) are recomputed in groups",
             fix="set mode: full, or remove every",
         )
-    return Recompute(block.mode, block.every, block.first, block.layers)
+    modules = block.modules or Recompute().modules
+    if block.modules is not None and block.mode != "selective":
+        raise ValueProblem(
+            "DS206",
+            f"recompute.modules with mode {block.mode}",
+            path=(*path, "modules"),
+            value=list(modules),
+            rule="parts of a layer are those of mode: selective",
+            fix="set mode: selective, or remove modules",
+        )
+    _check_modules(modules, spec, (*path, "modules"))
+    return Recompute(block.mode, block.every, block.first, block.layers, tuple(modules))
+
+
+def _check_modules(modules: Sequence[str], spec: Model, path: tuple[str | int, ...]) -> None:
+    """Refuse parts that no layer of the model has."""
+    found = decoder(spec)
+    mixture = found is not None and found.experts > 0
+    has = {
+        "mlp": found is not None and found.layer_kinds.count(DENSE) > 0,
+        "moe": mixture,
+        "moe_act": mixture,
+        "shared_experts": found is not None and found.shared_experts > 0,
+        "mla_up_proj": found is not None and found.latent,
+        "layernorm": found is not None,
+    }
+    for module in modules:
+        if not has.get(module, True):
+            known = [CORE, *(name for name, there in has.items() if there)]
+            raise ValueProblem(
+                "DS206",
+                f"recompute.modules has {module}, which no layer of {spec.name} has",
+                path=path,
+                value=module,
+                rule=f"of this model one of {', '.join(known)}",
+                fix=f"remove {module}",
+            )
 
 
 def _overlap(scenario: Scenario, stack: Stack) -> dict[str, bool]:
@@ -194,4 +234,30 @@ def _overlap(scenario: Scenario, stack: Stack) -> dict[str, bool]:
         default = getattr(stack.overlap, name) or name in forced
         out[name] = bool(default if value is None else value)
     out["overlap_param_gather"] &= given.zero_stage > 0
+    out["overlap_experts"] &= given.ep > 1
+    if out["overlap_experts"] and (reason := _alone(given)):
+        if given.overlap_experts:
+            raise ValueProblem(
+                "DS206",
+                f"overlap_experts with {reason}",
+                path=("plan", "overlap_experts"),
+                value=True,
+                rule="passes of two micro batches take turns layer by layer: without a pipeline or "
+                "with virtual_stages > 1, and without recomputation of whole layers",
+                fix="remove overlap_experts, or change the other",
+            )
+        out["overlap_experts"] = False
     return out
+
+
+def _alone(given: PlanBlock) -> str:
+    """Say why passes of two micro batches cannot take turns, as Megatron-Core has it, or nothing.
+
+    (`TransformerConfig`, 0.16, on ``overlap_moe_expert_parallel_comm``.)
+    """
+    mode = given.recompute if isinstance(given.recompute, str) else given.recompute.mode
+    if given.pp > 1 and given.virtual_stages == 1:
+        return f"pp({given.pp}) and virtual_stages(1)"
+    if mode == "full":
+        return "recompute full"
+    return "overlap_shared_experts" if given.overlap_shared_experts else ""

@@ -38,13 +38,27 @@ def _schedule(name: str) -> str:
 
 
 ScheduleName = Annotated[Name, AfterValidator(_schedule)]
-RecomputeMode = Literal["none", "selective", "full"]
+RecomputeMode = Literal["none", "selective", "alternate", "full"]
+RecomputeModule = Literal[
+    "core_attn", "mlp", "moe", "shared_experts", "layernorm", "moe_act", "mla_up_proj"
+]
 
 
 class RecomputeBlock(Block):
     """Which layers are recomputed."""
 
-    mode: RecomputeMode = Field(description="What: attention (selective), or whole layers (full).")
+    mode: RecomputeMode = Field(
+        description="What: parts of layers (selective), all but attention and every second product "
+        "(alternate), or whole layers (full)."
+    )
+    modules: (
+        Annotated[tuple[RecomputeModule, ...], Strict(False), Field(min_length=1, max_length=7)]
+        | None
+    ) = Field(
+        default=None,
+        description="With selective: which parts, by Megatron-Core's names (recompute_modules); "
+        "core_attn by default.",
+    )
     every: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=1, description="With full: keep one input for so many layers."
     )
@@ -142,7 +156,8 @@ class Plan(Block):
     ] = Field(
         default="none",
         description="Activations recomputed in the backward pass: none, selective (attention), "
-        "full (layers), or a block that says which layers.",
+        "alternate (all but attention and every second product), full (layers), or a block that "
+        "says which layers, and which parts of them.",
     )
     reshard_after_forward: bool | None = Field(
         default=None,
@@ -192,6 +207,11 @@ class Plan(Block):
     overlap_tensor: bool | None = Field(
         default=None,
         description="Run tensor-parallel collectives beside compute; the stack's default.",
+    )
+    overlap_experts: bool | None = Field(
+        default=None,
+        description="Exchange rows of experts beside the kernels of another micro batch; the "
+        "stack's default where there is no pipeline or virtual_stages > 1.",
     )
     scatter_gather_p2p: bool = Field(
         default=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from distsim.errors import DistsimError, PlanError, ValueProblem
 from distsim.hardware.block import Block
 from distsim.hardware.catalogue import device as load_device
 from distsim.hardware.catalogue import load_topology
+from distsim.hardware.device import Device
 from distsim.hardware.libraries import read_library
 from distsim.hardware.slow_links import LinkRule, slow_links
 from distsim.hardware.topology import Topology
 from distsim.parallel.placement import place
 from distsim.parallel.plan import Plan
+from distsim.parallel.selective import CORE, again_flop
 from distsim.parallel.unequal import Rule, at_speed, unequal
 from distsim.prediction.case import Case, Jitter
 from distsim.scenario.batches import Batches, resolve_batches
@@ -34,9 +37,11 @@ from distsim.scenario.plan import resolve_plan
 from distsim.scenario.profile import NO_PROFILE, Profile, read_profile
 from distsim.scenario.schema import Scenario, SlowLinks, UnequalDevices
 from distsim.scenario.step import step_inputs
+from distsim.store import Same
 from distsim.workload.network import Model
-from distsim.workload.op import Numerics
+from distsim.workload.op import Fusion, Numerics
 from distsim.workload.optimizer import state_bytes_per_parameter
+from distsim.workload.shape import Shape
 from distsim.workload.zoo import network, network_from_block, vocabulary
 
 
@@ -86,7 +91,8 @@ def _resolve(scenario: Scenario, profile: Profile | None) -> Case:
         numerics=numerics,
         tokens=batches.tokens,
         model_flop=batches.model_flop,
-        hardware_flop=batches.model_flop + _recomputed_flop(spec, inputs.plan, batches),
+        hardware_flop=batches.model_flop
+        + _recomputed_flop(spec, inputs.plan, batches, length, stack.early_stop),
         optimizer_bytes=states,
         parameters=spec.parameters,
         evaluator=scenario.evaluator,
@@ -173,20 +179,41 @@ def _machine(scenario: Scenario, profile: Profile, stack: Stack) -> Machine:
     topology = profile.on_topology(_topology(scenario))
     name = _beside(scenario, cluster.device or topology.device_name)
     kernel = stack.attention_kernel
-    device = with_kernel(load_device(name, path=("cluster", "device")), kernel)
+    device = _with_kernel(load_device(name, path=("cluster", "device")), kernel)
     device = profile.on_device(device)
-    topology = replace(topology, library=topology.library.on(device.architecture))
+    library = topology.library.on(device.architecture)
+    if library is not topology.library:
+        topology = replace(topology, library=library)
     placed = _placed(scenario, topology)
     if cluster.slow_links:
         topology = slow_links(topology, [_link_rule(r) for r in cluster.slow_links])
     found = unequal([_device_rule(r) for r in cluster.unequal], topology.node_of, device.name)
     nominal = [
-        (device if k.device == device.name else with_kernel(load_device(k.device), kernel)).warm()
+        _warm(
+            Same(device if k.device == device.name else _with_kernel(load_device(k.device), kernel))
+        )
         for k in found.kinds
     ]
     devices = tuple(at_speed(d, k.speed) for d, k in zip(nominal, found.kinds, strict=True))
     kinds = found.kind_of_device[placed]
     return Machine(devices, topology, placed, kinds, tuple(nominal))
+
+
+def _with_kernel(device: Device, kernel: str) -> Device:
+    return _running(Same(device), kernel)
+
+
+@lru_cache(maxsize=64)
+def _running(device: Same, kernel: str) -> Device:
+    """Return a device with a kernel of attention, the same object for the same device."""
+    return with_kernel(device.of, kernel)
+
+
+@lru_cache(maxsize=64)
+def _warm(device: Same) -> Device:
+    """Return a device as it runs in a step, the same object for the same device."""
+    warm: Device = device.of.warm()
+    return warm
 
 
 def _device_rule(block: UnequalDevices) -> Rule:
@@ -246,14 +273,35 @@ def _model(scenario: Scenario) -> tuple[Model, tuple[str, ...]]:
     return network(block, path=("model",)), ()
 
 
-def _recomputed_flop(spec: Model, plan: Plan, batches: Batches) -> float:
-    """FLOP that run again in a step: as Korthikanti 2022 counts them, by layers."""
-    share = len(_layers_again(spec, plan)) / spec.layers
-    if plan.recompute.mode == "full":
+def _recomputed_flop(
+    spec: Model, plan: Plan, batches: Batches, length: int, early_stop: bool
+) -> float:
+    """FLOP that run again in a step: as Korthikanti 2022 counts them, by layers.
+
+    Parameters
+    ----------
+    early_stop : bool
+        See `Stack`.
+    """
+    recompute, layers = plan.recompute, _layers_again(spec, plan)
+    share = len(layers) / spec.layers
+    if recompute.mode == "full" and not early_stop:
         return batches.layers_again_flop * share
-    if plan.recompute.mode == "selective":
+    if recompute.mode == "none":
+        return 0.0
+    if recompute.mode == "selective" and recompute.modules == (CORE,):
         return batches.attention_again_flop * share
-    return 0.0
+    # Parts of layers: their share of the forward pass of one sample, every product in full.
+    unfused, first = Fusion(flash_attention=False), batches.shapes[0]
+    fusion = first.fusion if recompute.mode == "alternate" else unfused
+    blocks = spec.blocks(Shape(1, length, first.numerics, fusion))
+    again = {
+        kind: again_flop(ops, recompute.mode, recompute.modules, early_stop)
+        for kind, ops in blocks.kinds.items()
+    }
+    whole = spec.blocks(Shape(1, length, first.numerics, unfused))
+    forward = sum(op.forward_flop for kind in whole.layers for op in whole.kinds[kind])
+    return batches.layers_again_flop * sum(again[blocks.layers[i]] for i in layers) / forward
 
 
 def _layers_again(spec: Model, plan: Plan) -> Sequence[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from math import ceil, log2
 
 import numpy as np
@@ -17,7 +18,7 @@ from distsim.parallel.compressions.base import Compression
 from distsim.parallel.context import ContextParallel
 from distsim.parallel.data import DataParallel, Domain, data_parallel, shards
 from distsim.parallel.dispatch import DISPATCHERS, sent_copies
-from distsim.parallel.division import Division
+from distsim.parallel.division import PLAIN, Division, Software
 from distsim.parallel.expert import ExpertParallel
 from distsim.parallel.layers import balanced_layers
 from distsim.parallel.load import ExpertLoad, dirichlet_shares, expert_load, histogram_shares
@@ -43,6 +44,7 @@ from distsim.workload.zoo import decoder, tied_elements
 Ints = npt.NDArray[np.int64]
 
 
+@lru_cache(maxsize=128)
 def operators_of(model: Model, shape: Shape) -> Operators:
     """Return the operators of a model for one micro batch."""
     blocks = model.blocks(shape)
@@ -64,8 +66,9 @@ def division_of(
     *,
     overlap_shared: bool = False,
     sent_share: float = 1.0,
+    software: Software = PLAIN,
 ) -> Division:
-    """Return who divides which operator; the last two are those of `ExpertParallel`."""
+    """Return who divides which operator; see `ExpertParallel` and `Division` for the last three."""
     tensor = TensorParallel(
         plan.tp,
         plan.sequence_parallel,
@@ -88,8 +91,9 @@ def division_of(
             load.worst if load else 1.0,
             overlap_shared,
             sent_share,
+            plan.overlap_experts,
         )
-    return Division(tensor, context, expert)
+    return Division(tensor, context, expert, software)
 
 
 def resolve_sent_share(scenario: Scenario, plan: Plan, model: Model, machine: Machine) -> float:
@@ -105,7 +109,12 @@ def resolve_sent_share(scenario: Scenario, plan: Plan, model: Model, machine: Ma
 
 
 def _division(
-    scenario: Scenario, plan: Plan, model: Model, numerics: Numerics, machine: Machine
+    scenario: Scenario,
+    plan: Plan,
+    model: Model,
+    numerics: Numerics,
+    machine: Machine,
+    stack: Stack,
 ) -> Division:
     return division_of(
         plan,
@@ -114,6 +123,7 @@ def _division(
         resolve_load(scenario, model),
         overlap_shared=scenario.plan.overlap_shared_experts,
         sent_share=resolve_sent_share(scenario, plan, model, machine),
+        software=Software(stack.layer_wait_s, stack.early_stop),
     )
 
 
@@ -149,7 +159,8 @@ def balanced(
 
     def layer_s(layer: int, kind: str) -> float:
         mode = plan.recompute.mode if plan.recompute.covers(layer, 0) else "none"
-        return unit_s(layer_unit(division, operators.kinds[kind], mode))
+        ops, modules = operators.kinds[kind], plan.recompute.modules
+        return unit_s(layer_unit(division, ops, mode, modules=modules))
 
     seen: dict[tuple[str, bool], float] = {}
     costs = []
@@ -212,7 +223,7 @@ def step_inputs(
     variant_of : int64[microbatches]
     """
     numerics = shapes[0].numerics
-    division = _division(scenario, plan, spec, numerics, machine)
+    division = _division(scenario, plan, spec, numerics, machine, stack)
     made = [operators_of(spec, shape) for shape in shapes]
     if scenario.plan.balance == "cost":
         plan = balanced(plan, division, made[-1], machine.devices[0], numerics.compute)
@@ -232,12 +243,7 @@ def step_inputs(
         offloaded=offload.active,
         handover=stack.sharded,
     )
-    held = [_held(stage, data.domains) for stage in chunks]
-    works = tuple(_update_works(plan, data, numerics, optimizer, stage, offload) for stage in held)
-    states = tuple(
-        tuple(state_bytes(optimizer, numerics, count, matrices) for count, matrices in stage)
-        for stage in held
-    )
+    held, works, states = _updated(plan, data, numerics, optimizer, chunks, offload)
     owned = [
         [(count, size) for (count, _), size in zip(stage, sizes, strict=True)]
         for stage, sizes in zip(held, states, strict=True)
@@ -260,6 +266,30 @@ def step_inputs(
 
 
 Holding = tuple[float, list[Matrix]]
+
+
+def _updated(
+    plan: Plan,
+    data: DataParallel,
+    numerics: Numerics,
+    optimizer: OptimizerSpec,
+    chunks: Sequence[Sequence[Chunk]],
+    offload: Offload,
+) -> tuple[list[list[Holding]], tuple[tuple[Work, ...], ...], tuple[tuple[float, ...], ...]]:
+    """Return by stage what a rank holds, the kernels of its update, and bytes of its states.
+
+    Stages that hold the same chunks are updated alike.
+    """
+    known: dict[tuple[int, ...], tuple[list[Holding], tuple[Work, ...], tuple[float, ...]]] = {}
+    keys = [tuple(id(c) for c in stage) for stage in chunks]
+    for key, stage in zip(keys, chunks, strict=True):
+        if key not in known:
+            held = _held(stage, data.domains)
+            sizes = (state_bytes(optimizer, numerics, count, found) for count, found in held)
+            works = _update_works(plan, data, numerics, optimizer, held, offload)
+            known[key] = (held, works, tuple(sizes))
+    held_of, works_of, states_of = zip(*(known[key] for key in keys), strict=True)
+    return list(held_of), works_of, states_of
 
 
 def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:

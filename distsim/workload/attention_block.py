@@ -81,6 +81,7 @@ def attention_block(spec: ModelSpec, shape: Shape, variant: Variant) -> tuple[Op
                 bias=spec.biased_qkv,
                 opens=True,
                 bias_pass=apart,
+                parts=tuple(n * spec.head_dim for n in (spec.heads, spec.kv_heads, spec.kv_heads)),
             ),
             *((qk_norm(spec, shape),) if spec.qk_norm else ()),
         )

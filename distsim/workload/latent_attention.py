@@ -68,8 +68,6 @@ def _down(name: str, spec: ModelSpec, shape: Shape, rank: int, *, bias: bool) ->
         backward_weight=by_rows(op.backward_weight, "k"),
         parameters=0,
         replicated_parameters=op.parameters + op.replicated_parameters,
-        saved_bytes=op.saved_bytes + op.saved_token_bytes,
-        saved_token_bytes=0.0,
         weight_bytes=op.weight_bytes + op.weight_token_bytes,
         weight_token_bytes=0.0,
     )

@@ -34,6 +34,7 @@ def linear(
     tied: bool = False,
     fp8: bool = True,
     shared_input: bool = False,
+    parts: tuple[float, ...] = (),
 ) -> Op:
     """Dense projection of every token from `inputs` to `outputs` features.
 
@@ -55,6 +56,8 @@ def linear(
     shared_input : bool
         The operator before keeps the input in 16 bits for its own backward pass (fused attention
         keeps its output). At 16 bit the array is the same one and counts here.
+    parts : tuple of float
+        See `Op.parts`.
     """
     num, fusion, tokens = shape.numerics, shape.fusion, shape.tokens
     e, g = num.activation_bytes, num.gradient_bytes
@@ -97,6 +100,7 @@ def linear(
         region_elements=float(tokens * (inputs if opens else outputs)) if opens or closes else 0.0,
         weight_bytes=kept if row else gradient,
         weight_token_bytes=gradient if row else kept,
+        parts=parts,
     )
 
 

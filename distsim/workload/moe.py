@@ -17,6 +17,7 @@ features that are divided and by ``tokens`` where it has all of them; one over w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from distsim.workload.activation import activation
@@ -30,6 +31,20 @@ from distsim.workload.shape import Shape
 SCORE_BYTES, MAP_BYTES, CHOICE_BYTES = 4, 1, 12
 #: A permutation keeps a 32-bit place for each row.
 PLACE_BYTES = 4
+
+
+def _bias_bytes(e: float) -> tuple[float, ...]:
+    """Bytes an element of the passes that add a weighted bias: product, sum, join, cast.
+
+    Megatron-Core (0.15 and 0.16, `TEGroupedMLP._apply_bias`): rows of each expert plus its bias
+    times their probabilities, which are fp32, so that the sums are, too, until all are joined.
+    """
+    return (4.0, e + 8.0, 8.0, 4.0 + e)
+
+
+def _bias_gradient_bytes(e: float) -> tuple[float, ...]:
+    """Bytes an element of their gradients: casts, join, bias and probabilities (product, sum)."""
+    return (e + 4.0, 4.0 + e, 2.0 * e, 8.0, 4.0, 8.0, 4.0)
 
 
 def rows(spec: ModelSpec, shape: Shape) -> float:
@@ -76,9 +91,8 @@ def router(spec: ModelSpec, shape: Shape) -> Op:
             ),
         ),
         replicated_parameters=(h + spec.router_bias) * n,
-        saved_bytes=(SCORE_BYTES + MAP_BYTES) * scores
-        + CHOICE_BYTES * choices
-        + (0.0 if spec.shared_experts else taken),
+        saved_bytes=(SCORE_BYTES + MAP_BYTES) * scores + CHOICE_BYTES * choices,
+        saved_token_bytes=0.0 if spec.shared_experts else taken,
         weight_bytes=e * scores + (0.0 if spec.shared_experts and not num.fp8 else taken),
     )
 
@@ -140,11 +154,20 @@ class _Projection:
             *self.cast(self.inputs, narrow=self.row),
             *self.weight_casts(),
             self.product(m, self.outputs, self.inputs, "k" if self.row else "n", e),
+            *self.bias_passes(_bias_bytes(e)),
         ]
+
+    def bias_passes(self, element_bytes: Sequence[float]) -> list[Work]:
+        """Return the passes over the result that add the bias, where the product does not."""
+        if not (self.row and self.spec.biased_mlp) or self.shape.fusion.expert_bias:
+            return []
+        results = rows(self.spec, self.shape) * self.outputs
+        return [_stream(one * results, "tokens") for one in element_bytes]
 
     def backward_data(self) -> list[Work]:
         m, e = rows(self.spec, self.shape) / self.spec.experts, self.shape.numerics.activation_bytes
         return [
+            *self.bias_passes(_bias_gradient_bytes(e)),
             *self.cast(self.outputs, narrow=not self.row),
             self.product(m, self.inputs, self.outputs, "n" if self.row else "k", e),
         ]
@@ -158,7 +181,7 @@ class _Projection:
         works = [self.product(self.inputs, self.outputs, k, split, result_bytes)]
         if not fused:  # a pass of its own adds the fresh gradient into the buffer
             works.append(_stream((e + 2 * g) * self.weights, "batch"))
-        if self.spec.biased_mlp:
+        if self.spec.biased_mlp and not self.bias_passes((0.0,)):
             works.append(_stream(e * total * self.outputs, "tokens" if self.row else "bytes"))
         return works
 
@@ -225,6 +248,7 @@ def _shared(spec: ModelSpec, shape: Shape) -> tuple[Op, Op, Op]:
         bias=spec.biased_mlp,
         opens=True,
         shared_input=True,
+        parts=(spec.shared_ffn,) * spec.up_projections,
     )
     down = linear(
         "shared_down",

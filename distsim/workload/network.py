@@ -40,6 +40,10 @@ class Model(Protocol):
     steps, and 1 where there is no such thing.
     """
 
+    def __hash__(self) -> int:
+        """Return a hash: models are values, and what is made of one is kept for its like."""
+        ...
+
     @property
     def name(self) -> str:
         """Name for reports."""

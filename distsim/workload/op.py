@@ -159,6 +159,9 @@ class Op:
         (each), over all tokens; what context parallelism exchanges.
     table : tuple of float
         (rows, columns) of the table of an embedding or of the LM head; empty: none.
+    parts : tuple of float
+        Output features of the products that PyTorch's model code runs apart where frameworks with
+        kernels of their own have one (queries, keys and values; gate and up); empty: one product.
     reduced_bytes : tuple of float
         Small all-reduces after the forward pass of an operator whose axis is divided (the maxima,
         sums and target logits of a vocabulary-parallel loss: Shoeybi 2019, section 3).
@@ -184,6 +187,7 @@ class Op:
     query_elements: float = 0.0
     key_elements: float = 0.0
     table: tuple[float, ...] = ()
+    parts: tuple[float, ...] = ()
     reduced_bytes: tuple[float, ...] = ()
 
     @property
@@ -247,6 +251,9 @@ class Fusion:
         The weight-gradient GEMM adds into the gradient buffer itself.
     cross_entropy : bool
         One kernel for the loss and its gradient instead of a pass per step.
+    expert_bias : bool
+        The bias of the second product of experts is added with it; otherwise by elementwise
+        operators in fp32, weighted by the probability of the expert.
     """
 
     flash_attention: bool = True
@@ -256,3 +263,4 @@ class Fusion:
     linear_bias_epilogue: bool = True
     weight_gradient_accumulation: bool = True
     cross_entropy: bool = True
+    expert_bias: bool = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from distsim.workload.model import MOE, NORM_PLACES, NORMS, ModelSpec
 
 
@@ -47,6 +49,12 @@ def _norms(spec: ModelSpec) -> int:
     if spec.latent:  # RMSNorm of both latent vectors (DeepSeek-V2, appendix D.2)
         count += layers * (spec.q_lora_rank + spec.kv_lora_rank)
     return count
+
+
+@lru_cache(maxsize=256)
+def total(spec: ModelSpec) -> int:
+    """Return the exact number of parameters."""
+    return sum(by_part(spec).values())
 
 
 def by_part(spec: ModelSpec) -> dict[str, int]:

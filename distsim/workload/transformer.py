@@ -9,6 +9,7 @@ Korthikanti et al. 2022 (arXiv 2205.05198, section 4.1): s b h (34 + 5 a s / h) 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from distsim.workload import moe
 from distsim.workload.activation import activation
@@ -125,7 +126,16 @@ def feed_forward(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
     up = spec.ffn * spec.up_projections
     return (
         # The bias is added with the activation, so the projection itself has no pass for it.
-        linear("mlp_up", Axis.FFN, shape, spec.hidden, up, bias=spec.biased_mlp, opens=True),
+        linear(
+            "mlp_up",
+            Axis.FFN,
+            shape,
+            spec.hidden,
+            up,
+            bias=spec.biased_mlp,
+            opens=True,
+            parts=(spec.ffn,) * spec.up_projections,
+        ),
         activation(spec, shape),
         linear(
             "mlp_down",
@@ -183,6 +193,7 @@ def head(spec: ModelSpec, shape: Shape) -> tuple[Op, ...]:
     return (norm("final_norm", spec, shape), *output(spec, shape))
 
 
+@lru_cache(maxsize=256)
 def model_flop_per_sequence(spec: ModelSpec, length: int) -> float:
     """FLOP of forward and backward for one sequence, without recomputation.
 
@@ -200,6 +211,7 @@ def model_flop_per_sequence(spec: ModelSpec, length: int) -> float:
     return 3.0 * (2.0 * length * (weights + vocabulary) + core)
 
 
+@lru_cache(maxsize=256)
 def attention_flop_per_sequence(spec: ModelSpec, length: float) -> float:
     """FLOP of one forward pass of core attention over all layers, no mask counted."""
     kinds = [spec.variant_of(i) for i in range(spec.layers)]

@@ -51,7 +51,8 @@ def solved(monkeypatch: pytest.MonkeyPatch) -> Sizes:
 def test_a_whole_contended_step(solved: Sizes, scenario: str) -> None:
     prediction = simulate(load(scenario), evaluator="event")
     assert prediction.evaluator == "event"
-    assert len(solved) > 100
+    # Each way in which transfers meet is solved once.
+    assert len(solved) > 50
     assert max(solved) > 1
 
 

@@ -14,7 +14,7 @@ class Same:
 
     __slots__ = ("of",)
 
-    def __init__(self, of: object) -> None:
+    def __init__(self, of: Any) -> None:
         self.of = of
 
     def __eq__(self, other: object) -> bool:

@@ -1,0 +1,127 @@
+"""The longest path through an outline: pass by pass, without tasks.
+
+The same recurrence as `engine.graph` over the same order of work, for outlines: it gives the same
+step time, in about a tenth of the time that a graph takes to build and to walk.
+"""
+
+from __future__ import annotations
+
+from distsim.program.outline import Cell, Collective, Outline
+
+
+class _Stages:
+    """Where each stage is, and what runs beside its passes."""
+
+    def __init__(self, outline: Outline) -> None:
+        stages = len(outline.update_s)
+        self.of = outline
+        #: End of the last segment of each stage; when its next one may begin.
+        self.last = [0.0] * stages
+        self.gate = [0.0] * stages
+        #: End of the last gather of (stage, domain), and of the last reduction by phase.
+        self.gathered: dict[tuple[int, int], float] = {}
+        self.reduced: dict[tuple[int, int], list[float]] = {}
+        #: End of what ran before each unit that was gathered for.
+        self.opened: dict[tuple[int, int], list[float]] = {}
+
+    def cell(self, stage: int, cell: Cell, begin: float) -> float:
+        """Run a pass of several entries from an instant on; return its end."""
+        before = self.last[stage]
+        ends: list[float] = []
+        gate = begin
+        for i, duration in enumerate(cell.duration_s):
+            start = gate
+            gate = 0.0
+            for offset in cell.after[i]:
+                at = i + offset
+                end = ends[at] if at >= 0 else before
+                if end > start:
+                    start = end
+            for domain, amount in cell.gathers[i]:
+                previous = ends[-1] if ends else before
+                start = max(start, self._gather(stage, domain, amount, previous))
+            end = start + duration
+            ends.append(end)
+            for domain, amount in cell.reduces[i]:
+                done = self._reduce(stage, domain, amount, end)
+                if self.of.blocking_reductions and done > gate:
+                    gate = done
+        self.last[stage] = ends[-1]
+        self.gate[stage] = max(ends[-1], gate)
+        return ends[-1]
+
+    def _gather(self, stage: int, domain: int, amount: float, previous: float) -> float:
+        seconds = self.of.gather_s.get((stage, domain, amount))
+        if seconds is None:
+            return 0.0
+        key = (stage, domain)
+        opened = self.opened.setdefault(key, [])
+        # The unit before the first has no end; nothing ran before it.
+        opened.append(previous)
+        unit = self.of.ahead[key][len(opened) - 1]
+        start = self.gathered.get(key, 0.0)
+        if unit >= 0 and opened[unit] > start:
+            start = opened[unit]
+        end = self.gathered[key] = start + seconds
+        return end
+
+    def _reduce(self, stage: int, domain: int, amount: float, end: float) -> float:
+        seconds = self.of.reduce_s[stage, domain, amount]
+        before = self.reduced.setdefault((stage, domain), [0.0] * len(seconds))
+        for phase, duration in enumerate(seconds):
+            end = max(end, before[phase]) + duration
+            before[phase] = end
+        return end
+
+
+def step_s(outline: Outline) -> float:
+    """Return the time of a step, in seconds, as the graph evaluator gives it."""
+    route, cells, send_s = outline.route, outline.cells, outline.send_s
+    blocking = outline.blocking_sends
+    stages = _Stages(outline)
+    last, gate = stages.last, stages.gate
+    arrived = [0.0] * route.slots
+    sent = [0.0] * len(route.chains)
+    for stage, at, slot, chain, number, into in route.passes:
+        begin = gate[stage]
+        if slot >= 0 and arrived[slot] > begin:
+            begin = arrived[slot]
+        cell = cells[at]
+        if isinstance(cell, float):
+            end = last[stage] = gate[stage] = begin + cell
+        else:
+            end = stages.cell(stage, cell, begin)
+        if chain >= 0:
+            if sent[chain] > end:
+                end = sent[chain]
+            end = sent[chain] = end + send_s[number]
+            if blocking and end > gate[stage]:
+                gate[stage] = end
+        if into >= 0:
+            arrived[into] = end
+    return max(_tail(outline, stages), max(sent, default=0.0))
+
+
+def _tail(outline: Outline, stages: _Stages) -> float:
+    """Return the end of what comes after the passes: reductions, norm, update, gathers."""
+    ready = list(stages.last)
+    for (stage, _), ends in stages.reduced.items():
+        ready[stage] = max([ready[stage], *ends])
+    latest = max([*stages.gathered.values(), *ready])
+    for reduction in outline.end:
+        latest = max(latest, _meet(ready, reduction))
+    if outline.norm_s >= 0.0:
+        met = max(ready) + outline.norm_s
+        ready = [met] * len(ready)
+    ready = [max(r, g) + u for r, g, u in zip(ready, stages.last, outline.update_s, strict=True)]
+    for gather in outline.gather_end:
+        _meet(ready, gather)
+    return max(latest, *ready)
+
+
+def _meet(ready: list[float], collective: Collective) -> float:
+    """Let stages run a collective after all that they have; return its end."""
+    end = max(ready[s] for s in collective.stages) + collective.duration_s
+    for stage in collective.stages:
+        ready[stage] = end
+    return end
