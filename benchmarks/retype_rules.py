@@ -20,6 +20,9 @@ from retype_common import (
 )
 from retype_models import recomputed_flop, step_flop
 
+#: DeepSpeed's pipeline engine, which MT-NLG, BLOOM and GPT-NeoX ran Megatron-LM's layers with.
+PIPELINE = "deepspeed-pipeline-2022"
+
 
 def left_out(reason: str) -> Callable[[Row], Values]:
     """Return a rule that states nothing of a source."""
@@ -32,7 +35,7 @@ def left_out(reason: str) -> Callable[[Row], Values]:
 
 def mt_nlg(row: Row) -> Values:
     """Megatron and DeepSpeed of 2021: a pipeline without interleaving."""
-    out = basics(row, "megatron-2021")
+    out = basics(row, PIPELINE)
     return noted({**out, **printed(row)}, "ZeRO stage not stated, taken as 0")
 
 
@@ -89,7 +92,7 @@ def bloom(row: Row) -> Values:
         raise LeftOut("attention heads not stated")
     if "slow node" in row["notes"]:
         raise LeftOut("with a slow node of unknown speed")
-    out = basics(row, "megatron-2021", "jean-zay-a100")
+    out = basics(row, PIPELINE, "jean-zay-a100")
     if row["model"] != "BLOOM-176B":
         block = {"base": "bloom-176b"}
         block |= {key: number(row, key) for key in ("layers", "hidden", "heads", "vocab")}
@@ -121,9 +124,10 @@ def palm(row: Row) -> Values:
     Each tensor-parallel rank holds the one head of keys and values, so the work of a rank is that
     of a model with as many of them as ranks.
     """
-    out = basics({**row, "mbs": "4", "gbs": "1024", "gpus": "3072"}, "pytorch-fsdp", "tpu-v4-3072")
+    out = basics({**row, "mbs": "4", "gbs": "1024", "gpus": "3072"}, "xla-tpu", "tpu-v4-3072")
     return {
         **out,
+        **decomposed(out),
         "model": {"base": "palm-540b", "kv_heads": 12},
         "plan.zero_stage": 3,
         "plan.recompute": "full",
@@ -132,6 +136,14 @@ def palm(row: Row) -> Values:
         "derived": True,
         "notes": "one of two pods: printed 238,300 tokens/s of both, 1.95 times those of one",
     }
+
+
+def decomposed(out: Values) -> Values:
+    """Return what XLA does with divided products on TPU: parts of them beside their exchanges."""
+    tp, both = out["plan.tp"], ("plan.sequence_parallel", "plan.async_tensor")
+    # PaLM's 12 ranks divide features, not tokens, between products, which a plan cannot say.
+    whole = out["batch.sequence_length"] % tp == 0
+    return dict.fromkeys(both, True) if tp > 1 and whole else {}
 
 
 def opt(row: Row) -> Values:
@@ -149,7 +161,7 @@ def opt(row: Row) -> Values:
 
 def gpt_neox(row: Row) -> Values:
     """GPT-NeoX: 3.15M tokens a step, 1,536 sequences in whole micro batches."""
-    out = basics({**row, "gbs": "1536"}, "megatron-2021", "a100-40gb-4xhdr")
+    out = basics({**row, "gbs": "1536"}, PIPELINE, "a100-40gb-4xhdr")
     flop = recomputed_flop(row, 1536)
     what = "the printed TFLOP/s, equation 3 of Narayanan 2021"
     return {
@@ -206,6 +218,9 @@ def bridge(row: Row) -> Values:
         raise LeftOut("predicts further tokens, which a model cannot say")
     out = nemo(row)
     out["precision"] = precision_of(row, fp8="current")
+    release = re.search(r"container (\d\d)\.(\d\d)", row["url_or_path"])
+    if release and (int(release[1]), int(release[2])) >= (26, 6):
+        out["stack"] = "megatron-core-2026"
     if row["moe_experts"]:
         out["plan.expert_dispatch"] = "alltoall" if "tokendrop" in row["other"] else "deepep"
         if out["plan.tp"] > 1:
@@ -259,9 +274,16 @@ def internevo(row: Row) -> Values:
 
 
 def torchtitan(row: Row) -> Values:
-    """torchtitan: FSDP2, tensor parallelism beside its exchanges where the row says async."""
-    out = basics(row, "pytorch-fsdp", "dgx-h100-superpod")
+    """torchtitan: FSDP2, tensor parallelism beside its exchanges where the row says async.
+
+    Its report of 2024 says that runs are eager unless a row says torch.compile.
+    """
+    compiled = "torch.compile" in row["other"]
+    stack = {"profile": "torchtitan", "fused": {"cross_entropy": False}}
+    out = basics(row, "torchtitan" if compiled else stack, "dgx-h100-superpod")
     out["cluster.device"] = "h100-96gb-hbm2e"
+    if row["recompute"].startswith("selective ("):  # by operator, of which every other one
+        out["plan.recompute"] = "alternate"
     out["plan.zero_stage"] = 3
     if out["plan.tp"] > 1:
         out["plan.sequence_parallel"] = True
@@ -279,13 +301,12 @@ def maxtext(row: Row) -> Values:
         raise LeftOut("slices joined by a network of the data centre, which no topology says")
     topology = MAXTEXT_SLICES[row["gpu"], number(row, "gpus")]
     micro = number(row, "gbs") // number(row, "dp")
-    out = basics({**row, "mbs": str(micro)}, "pytorch-fsdp", topology)
+    out = basics({**row, "mbs": str(micro)}, "xla-tpu", topology)
     saved = {"minimal": "selective", "full": "full", "qkv_proj_offloaded": "full"}
     share, peak = float(row["mfu_pct"]), PEAKS[row["gpu"]]
     rate = from_rate(step_flop(row), row, f"the printed MFU of {share:g}%", share / 100 * peak)
     out |= {"plan.zero_stage": 3, "plan.recompute": saved[row["recompute"]], **rate}
-    if out["plan.tp"] > 1:
-        out["plan.sequence_parallel"] = True
+    out |= decomposed(out)
     return noted(out, f"rematerialization policy {row['recompute']}")
 
 

@@ -18,12 +18,18 @@ if TYPE_CHECKING:
     from distsim.api import CheckReport as CheckReport
     from distsim.api import calibrate as calibrate
     from distsim.api import check as check
+    from distsim.api import compute_optimal as compute_optimal
+    from distsim.api import goodput as goodput
     from distsim.api import load as load
     from distsim.api import load_jobs as load_jobs
     from distsim.api import operators as operators
+    from distsim.api import plan as plan
     from distsim.api import simulate as simulate
     from distsim.api import simulate_jobs as simulate_jobs
+    from distsim.api import sweep as sweep
+    from distsim.api import training_cost as training_cost
     from distsim.api import validate as validate
+    from distsim.api import whatif as whatif
     from distsim.errors import DistsimError as DistsimError
     from distsim.prediction.jobs import JobsPrediction as JobsPrediction
     from distsim.prediction.predict import Prediction as Prediction
@@ -42,12 +48,18 @@ _HOMES = {
     "Scenario": "distsim.scenario.schema",
     "calibrate": "distsim.api",
     "check": "distsim.api",
+    "compute_optimal": "distsim.api",
+    "goodput": "distsim.api",
     "load": "distsim.api",
     "load_jobs": "distsim.api",
     "operators": "distsim.api",
+    "plan": "distsim.api",
     "simulate": "distsim.api",
     "simulate_jobs": "distsim.api",
+    "sweep": "distsim.api",
+    "training_cost": "distsim.api",
     "validate": "distsim.api",
+    "whatif": "distsim.api",
 }
 
 __all__ = [
@@ -60,12 +72,18 @@ __all__ = [
     "__version__",
     "calibrate",
     "check",
+    "compute_optimal",
+    "goodput",
     "load",
     "load_jobs",
     "operators",
+    "plan",
     "simulate",
     "simulate_jobs",
+    "sweep",
+    "training_cost",
     "validate",
+    "whatif",
 ]
 
 

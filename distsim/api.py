@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
@@ -175,3 +175,178 @@ def calibrate(
     from distsim.study.calibration.calibrate import calibrate as run
 
     return run(files, device, topology, scenario=scenario, name=name, only=only, keep=keep)
+
+
+def sweep(
+    scenario: str | PathLike[str] | Mapping[str, Any] | Scenario,
+    *,
+    devices: str | int | Iterable[int] | None = None,
+    set_: Mapping[str, object] | Sequence[str] = (),
+    along: Mapping[str, object] | Sequence[str] = (),
+    weak: bool = False,
+    max_points: int = 10_000,
+    backend: str = "loky",
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    cache: str | PathLike[str] | None = None,
+    on_result: Callable[[int, Any], None] | None = None,
+) -> Any:
+    """Evaluate every combination of some values of a scenario.
+
+    Parameters
+    ----------
+    scenario : Scenario, or as `load` takes it
+    devices : str, int or iterable of int, optional
+        Numbers of devices: ``"8:1024:x2"``, or the numbers.
+    set_ : mapping or sequence of str, optional
+        What else varies: ``{"plan.tp": [1, 2, 4]}`` or ``["plan.tp=1,2,4"]``.
+    along : mapping or sequence of str, optional
+        Values that go along with `devices`, one for each.
+    weak : bool
+        The global batch grows in proportion to the devices; otherwise it stays.
+    max_points : int
+        Most combinations.
+    backend : {"loky", "dask"}
+    jobs : int, optional
+        Processes; by default one a processor, and none for a few combinations.
+    scheduler : str, optional
+        Address of a Dask scheduler.
+    cache : str or path, optional
+        File that keeps results; by default nothing is kept.
+    on_result : callable, optional
+        Called with index and `Outcome` of each combination, in whatever order they are done.
+
+    Returns
+    -------
+    Sweep
+        Rows, scaling curves, and `table`, which turns into pandas or Arrow. Impossible
+        combinations are rows too, with their reason.
+
+    Raises
+    ------
+    DistsimError
+        For values, keys, backends and caches that cannot be; not for single combinations.
+    """
+    from distsim.study.pool import runner
+    from distsim.study.sweep.study import space_of, sweep_of
+
+    found = space_of(
+        scenario, devices=devices, set_=set_, along=along, weak=weak, max_points=max_points
+    )
+    chosen = runner(backend, jobs=jobs, scheduler=scheduler)
+    return sweep_of(found, runner=chosen, cache=cache, on_result=on_result)
+
+
+def training_cost(
+    scenario: Scenario,
+    *,
+    tokens: float | str | None = None,
+    steps: int | None = None,
+    pricing: str = "on-demand",
+    prices: str | None = None,
+    region: str | None = None,
+    currency: str | None = None,
+) -> Any:
+    """Return what a whole training costs: see `distsim.study.money.training.cost`."""
+    from distsim.study.money.training import cost as run
+
+    return run(
+        scenario,
+        tokens=tokens,
+        steps=steps,
+        pricing=pricing,
+        prices=prices,
+        region=region,
+        currency=currency,
+    )
+
+
+def compute_optimal(**question: Any) -> Any:
+    """Return what to train: see `distsim.study.money.optimal.compute_optimal`."""
+    from distsim.study.money.optimal import compute_optimal as run
+
+    return run(**question)
+
+
+def goodput(scenario: Scenario, **options: Any) -> Any:
+    """Return how long a training takes with failures: see `distsim.study.goodput.run.goodput`."""
+    from distsim.study.goodput.run import goodput as run
+
+    return run(scenario, **options)
+
+
+def plan(
+    scenario: str | PathLike[str] | Mapping[str, Any] | Scenario,
+    *,
+    devices: str | int | Iterable[int],
+    tokens: float | str | None = None,
+    steps: int | None = None,
+    deadline: str | None = None,
+    budget: str | None = None,
+    objective: str | None = None,
+    top: int = 10,
+    set_: Sequence[str] = (),
+    space: Mapping[str, object] | str | PathLike[str] | None = None,
+    jobs: int | None = 1,
+    on_result: Callable[[Any], None] | None = None,
+    **options: Any,
+) -> Any:
+    """Find the cluster size and the parallel plan that train a scenario.
+
+    Parameters
+    ----------
+    scenario : Scenario, or as `load` takes it
+        Its plan and its number of devices are what is searched.
+    devices : str, int or iterable of int
+        Sizes of cluster: ``"64:4096"``, or the numbers.
+    tokens, steps : optional
+        Length of the training: one of them.
+    deadline, budget : str, optional
+        ``"30d"``, ``"5M$"``.
+    objective : {"time", "cost", "energy"}, optional
+        By default ``cost`` with a deadline and no budget, otherwise ``time``.
+    top : int
+        How many of the best plans to return.
+    set_ : sequence of str
+        ``plan.tp=4,8`` restricts the search; other keys change the scenario.
+    space : mapping, or the path of a YAML file, optional
+        Values of keys of the search: ``{"tp": [4, 8]}``.
+    jobs : int, optional
+        Processes; None for one a processor.
+    on_result : callable, optional
+        Called with each `Outcome` as it comes.
+    **options
+        ``pricing``, ``prices``, ``region``, ``currency``, ``start``, ``with_failures``,
+        ``mtbf_device``: see `distsim.study.plan.question.Limits`.
+
+    Returns
+    -------
+    Planned
+        ``best``, ``top``, ``pareto``, ``rejected``, ``searched``, and `table`.
+
+    Raises
+    ------
+    InfeasibleError
+        DS691 to DS696: nothing multiplies out or fits, or a limit is missed, and by how much.
+    DistsimError
+        For questions that cannot be.
+    """
+    from distsim.study.plan.ask import ask
+
+    limits = {
+        "tokens": tokens,
+        "steps": steps,
+        "deadline": deadline,
+        "budget": budget,
+        "objective": objective,
+        "top": top,
+        **options,
+    }
+    return ask(scenario, devices, limits, set_=set_, space=space, jobs=jobs, on_result=on_result)
+
+
+def whatif(scenario: Scenario, changes: Any = None, *, on_result: Any = None) -> Any:
+    """Return what small changes gain: see `distsim.study.whatif.run.whatif`."""
+    from distsim.study.whatif.run import whatif as run
+
+    return run(scenario, changes, on_result=on_result)

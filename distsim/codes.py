@@ -34,6 +34,7 @@ SECTIONS = {
     "DS4": "Hardware and topology",
     "DS5": "Infeasible, or a check failed",
     "DS6": "Usage",
+    "DS7": "Plans and changes that are searched",
 }
 
 CODES: dict[str, CodeInfo] = {
@@ -1006,9 +1007,223 @@ CODES: dict[str, CodeInfo] = {
         "A class of links in the profile is not one of the topology's.",
         "Calibrate with the topology that the scenario uses.",
     ),
+    "DS660": CodeInfo(
+        "not values of a sweep",
+        "What follows KEY= is a list of values parted by commas, ranges among them: 8:64 doubles, "
+        "8:64:x4 multiplies, 8:64:+8 adds. A range runs upwards from more than 0; it may have a "
+        "unit, as 1 MiB:64 MiB. A value with commas stands in brackets or quotes.",
+        "Write it as --devices 8:1024:x2 or --set plan.tp=1,2,4,8.",
+    ),
+    "DS661": CodeInfo(
+        "a key that varies twice",
+        "Two options give values for one key, so it is not clear what to combine.",
+        "Give all values of the key in one option.",
+    ),
+    "DS662": CodeInfo(
+        "too many combinations",
+        "A sweep evaluates every combination of its values, and their number is the product of "
+        "the lengths. The limit guards against one that takes days by mistake.",
+        "Give fewer values, or allow as many with --max-points.",
+    ),
+    "DS663": CodeInfo(
+        "nothing in the sweep is possible",
+        "Every combination is impossible or does not fit into memory; the table says why for each.",
+        "Read the reasons in the table, and vary something else.",
+    ),
+    "DS664": CodeInfo(
+        "a batch that cannot grow so",
+        "With --weak the global batch grows in proportion to the devices, from the count and the "
+        "batch that the scenario has. At this count it would be no whole number of sequences.",
+        "Choose counts that are multiples of the scenario's, or another global batch.",
+    ),
+    "DS665": CodeInfo(
+        "a table of no known format",
+        "The ending of the file says the format of the table.",
+        "Name the file .parquet, .csv or .json.",
+    ),
+    "DS666": CodeInfo(
+        "options of a sweep that do not go together",
+        "Scaling, the best plan of each count and what goes along with the counts need counts: "
+        "--devices. --weak and --strong exclude each other.",
+        "Give --devices, or leave the option out.",
+    ),
+    "DS667": CodeInfo(
+        "pandas or pyarrow is not installed",
+        "Data frames, Arrow tables and Parquet files need them. They are an extra, so that "
+        "distsim itself stays small.",
+        "pip install 'distsim-train[tables]', or write CSV or JSON.",
+    ),
+    "DS670": CodeInfo(
+        "amount of money not understood",
+        "Money is a number and its currency, a price also what it is of. A number without a "
+        "currency could be any, so it is refused.",
+        "Write for example 5M USD, $5M or 3.2M EUR; in a list of prices 2.5 USD/h.",
+    ),
+    "DS671": CodeInfo(
+        "currency without a rate of exchange",
+        "Money is converted by the rates of the list of prices and by no others, since rates "
+        "move: the message lists the currencies that it has.",
+        "Use one of them, or state the rate under exchange in a file for --prices.",
+    ),
+    "DS672": CodeInfo(
+        "device without a price",
+        "The list of prices has no number for this device and way of paying, or for the power "
+        "that it draws, on which its price depends. None is guessed.",
+        "State it in a file of your own, which may hold that number alone, and give it with "
+        "--prices FILE.",
+    ),
+    "DS673": CodeInfo(
+        "list of prices not understood",
+        "A key is unknown or missing, a number is out of range or not of the dimension that its "
+        "key asks for, or a date is none. Each number has value, source and date.",
+        "Mend the line that the message names; distsim/data/prices/list-2025.yaml shows the form.",
+    ),
+    "DS674": CodeInfo(
+        "unknown region",
+        "CO2 depends on whose electricity is drawn; the message lists the grids that the list of "
+        "prices knows.",
+        "Use one of them, or add yours under regions in a file for --prices.",
+    ),
+    "DS675": CodeInfo(
+        "count not understood",
+        "Tokens, steps and FLOP are numbers above 0; k, M, B and T stand for 10^3 to 10^12. An "
+        "MFU is a share above 0 and at most 1.",
+        "Write for example 15T or 1e24, without commas.",
+    ),
+    "DS676": CodeInfo(
+        "question of cost that is not clear",
+        "The length of a training is tokens or steps; a size is asked for of one of model, FLOP "
+        "and money, and money needs a device; a way of paying is one of those listed.",
+        "Give exactly what the message asks for.",
+    ),
+    "DS677": CodeInfo(
+        "failures out of range",
+        "Times between failures are above 0, detection, restart and repair at least 0, shares "
+        "between 0 and 1, and there is at least one run.",
+        "Correct the value that the message shows.",
+    ),
+    "DS678": CodeInfo(
+        "training that does not end",
+        "Failures come so often that hardly any interval between checkpoints is survived, or fewer "
+        "nodes are left than the job needs and none comes back.",
+        "Take checkpoints more often, restart faster, use fewer devices, or add spare nodes.",
+    ),
+    "DS679": CodeInfo(
+        "interval between checkpoints that cannot be",
+        "Checkpoints are taken between steps: the interval is auto, or a duration above 0, which "
+        "is rounded to whole steps.",
+        "Write auto or for example 30min.",
+    ),
+    "DS680": CodeInfo(
+        "the cache cannot be used",
+        "The file of kept results cannot be opened or written: permissions, no room, a lock that "
+        "is not released, a directory in its place. Where it is the default one, the sweep runs "
+        "without it and says so.",
+        "Choose another file with --cache, or use --no-cache.",
+    ),
+    "DS681": CodeInfo(
+        "not a cache, or a corrupt one",
+        "The file holds something else, or was damaged. It is never overwritten. A cache holds "
+        "nothing that cannot be evaluated again.",
+        "Delete the file, name another with --cache, or use --no-cache.",
+    ),
+    "DS682": CodeInfo(
+        "no Dask scheduler",
+        "Nobody answers at the address, or the scheduler went away while the sweep ran. What was "
+        "reported is in the cache.",
+        "Start the scheduler, check its address, and run the same command again.",
+    ),
+    "DS683": CodeInfo(
+        "the process of an evaluation died",
+        "Every process that took this scenario was killed, as the operating system does where "
+        "memory runs out. The other scenarios are not touched by it.",
+        "Use fewer --jobs, or evaluate it where there is more memory.",
+    ),
+    "DS684": CodeInfo(
+        "Dask workers that cannot evaluate",
+        "A worker lacks distsim, has another version of it, or cannot run it. Its numbers would "
+        "be others, so nothing is taken from it.",
+        "Install the same version on all workers and start them again.",
+    ),
+    "DS685": CodeInfo(
+        "Dask is not installed",
+        "Dask is an extra, so that distsim itself stays small.",
+        "pip install 'distsim-train[dask]', here and on the workers.",
+    ),
+    "DS686": CodeInfo(
+        "a backend that cannot be",
+        "Backends are loky, the processes of this machine, and dask, which needs the address of a "
+        "scheduler and takes no number of jobs.",
+        "Use --backend dask --scheduler tcp://host:8786, or leave both out.",
+    ),
+    "DS687": CodeInfo(
+        "a cache of another form",
+        "A version of distsim that stores results in another form wrote the file. It is left as "
+        "it is.",
+        "Use the version that wrote it, or name a file that does not exist yet.",
+    ),
+    "DS690": CodeInfo(
+        "no whole number of nodes",
+        "A plan is for clusters of whole nodes; none of the numbers of devices is a multiple of "
+        "what a node has. Of a range with some that are, the others are left out and named.",
+        "Use multiples of the devices of a node.",
+    ),
+    "DS691": CodeInfo(
+        "empty space of plans",
+        "No combination multiplies out and divides the model: devices by tp, pp and cp, the global "
+        "batch by dp and the micro batch, heads by tp. The message has the commonest reasons.",
+        "Allow more values, another global_size, or other numbers of devices.",
+    ),
+    "DS692": CodeInfo(
+        "no plan fits into memory",
+        "Every plan of the space needs more memory than a device has, also with everything "
+        "sharded and recomputed; the message says what the smallest needs.",
+        "Use more devices, or devices with more memory.",
+    ),
+    "DS693": CodeInfo(
+        "a scenario that a search does not cover",
+        "Plans are compared on devices of one kind and samples of one length.",
+        "Remove what the message names, and run the plan that is found with it.",
+    ),
+    "DS694": CodeInfo(
+        "a space of plans that is not understood",
+        "A search varies some keys of the plan and the micro batch; the message lists them and the "
+        "values that each can have.",
+        "Correct the key or the value, or leave it out.",
+    ),
+    "DS695": CodeInfo(
+        "no plan meets the deadline",
+        "The fastest plan on the numbers of devices that were asked about takes longer; the "
+        "message says how long, on how many devices, and by how much that is too long.",
+        "Allow more time, more devices, or a larger global batch, which more devices can share.",
+    ),
+    "DS696": CodeInfo(
+        "no plan keeps to the budget",
+        "The cheapest plan, within the deadline if there is one, costs more; the message says how "
+        "much, on how many devices, and by how much that is too much.",
+        "Allow more money or more time, or pay for devices in another way.",
+    ),
+    "DS697": CodeInfo(
+        "a question to a plan that is not clear",
+        "An objective is time, cost or energy, and energy needs the power of the device; a deadline "
+        "and a budget are above 0; a start is a day.",
+        "Correct what the message names.",
+    ),
     "DS699": CodeInfo(
         "an error in distsim",
         "Something failed that no input should be able to cause. The exit code is 70.",
         "Run again with DISTSIM_DEBUG=1 and report the traceback together with the scenario.",
+    ),
+    "DS710": CodeInfo(
+        "list of changes not understood",
+        "A file for distsim whatif --changes has kind: changes and a list of changes, each with a "
+        "name and what it sets: dotted keys of the scenario, or factors of device, links, latency.",
+        "Mend the line that the message names; docs/whatif.md shows the form.",
+    ),
+    "DS712": CodeInfo(
+        "links that are not there",
+        "A change names a class of links that the topology does not have; the message lists those "
+        "that it has.",
+        "Use one of them.",
     ),
 }

@@ -19,7 +19,13 @@ from distsim.cli.guard import guarded
 #: Command -> module that has it, in the order of the help.
 COMMANDS = {
     "run": "distsim.cli.run",
+    "sweep": "distsim.cli.sweep",
+    "plan": "distsim.cli.plan",
     "check": "distsim.cli.check",
+    "cost": "distsim.cli.cost",
+    "compute-optimal": "distsim.cli.cost",
+    "goodput": "distsim.cli.goodput",
+    "whatif": "distsim.cli.whatif",
     "collective": "distsim.cli.collective",
     "topology": "distsim.cli.topology",
     "schedule": "distsim.cli.schedule",
@@ -46,7 +52,9 @@ class _Lazy(Commands):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        command: click.Command = getattr(
+            import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_")
+        )
         return command
 
 

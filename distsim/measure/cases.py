@@ -72,8 +72,11 @@ def attention(
     causal: bool = True,
     direction: str = "forward",
     fused: bool = True,
+    kernel: str = "",
 ) -> Case:
     """Return scaled dot-product attention.
+
+    `kernel` names a fused kernel that is not PyTorch's flash kernel: ``cudnn``.
 
     FLOP are counted as Dao 2023 (arXiv 2307.08691, section 4.1) counts them: 4 s^2 d for each head,
     half of it with a causal mask, and 2.5 times as many backward because the scores are computed
@@ -92,6 +95,8 @@ def attention(
         "dtype": dtype,
         "fused": fused,
     }
+    if kernel:
+        shape["kernel"] = kernel
     forward = 4.0 * batch * heads * sequence**2 * head_dim * (0.5 if causal and fused else 1.0)
     backward = 2.5 if fused else 2.0
     element = ELEMENT_BYTES[dtype]

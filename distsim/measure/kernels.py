@@ -77,14 +77,14 @@ def _switches(torch: Any, case: Case) -> Iterator[None]:
     names = ("flash_sdp", "math_sdp", "mem_efficient_sdp", "cudnn_sdp")
     before = {name: getattr(cuda, f"{name}_enabled")() for name in names}
     fused = bool(case.shape.get("fused"))
-    wanted = {"flash_sdp": fused, "math_sdp": not fused}
+    kernel = f"{case.shape.get('kernel', 'flash')}_sdp" if fused else "math_sdp"
     try:
         torch.set_float32_matmul_precision(
             "high" if case.shape.get("dtype") == "tf32" else "highest"
         )
         if case.kind == "attention":
             for name in names:
-                getattr(cuda, f"enable_{name}")(wanted.get(name, False))
+                getattr(cuda, f"enable_{name}")(name == kernel)
         yield
     finally:
         torch.set_float32_matmul_precision(precision)
@@ -113,13 +113,18 @@ def _gemm(operands: Operands, case: Case) -> Callable[[], object]:
 
 
 def _fp8_gemm(operands: Operands, m: int, n: int, k: int) -> Callable[[], object]:
-    """Return a product of e4m3 operands with one scale each and a result in bf16."""
+    """Return a product of e4m3 operands with one scale each and a result in bf16.
+
+    Sums are kept as the matrix units keep them, as Transformer Engine does in forward passes.
+    """
     torch = operands.torch
     a = operands.random(m, k, dtype="fp8")
     b = operands.random(n, k, dtype="fp8").mT
     one = torch.ones((), device=operands.device)
     multiply = torch._scaled_mm
-    return lambda: multiply(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
+    return lambda: multiply(
+        a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=True
+    )
 
 
 def _attention(operands: Operands, case: Case) -> Callable[[], object]:

@@ -16,10 +16,12 @@ _OVERLAPS = {
     "overlap_param_gather": ("dp", "parameter gathering"),
     "overlap_p2p": ("pp", "pipeline sends"),
     "overlap_tensor": ("tp", "tensor collectives"),
+    "overlap_experts": ("ep", "exchanges of experts"),
 }
 _RECOMPUTE = {
     "none": "no recomputation",
     "selective": "selective recomputation",
+    "alternate": "recomputation of all but attention and every second product",
     "full": "full recomputation",
 }
 _CONTEXT = {
