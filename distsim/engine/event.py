@@ -1,13 +1,14 @@
 """The event evaluator: a discrete-event simulation on SimPy.
 
-A dependency-counting dispatcher on event callbacks: a compute task is one timeout, a transfer is
-a timeout for its latency and then a guest of the `Network`. No task is a process. Kernels on a
+A dependency-counting dispatcher on event callbacks: a compute task is one timer, a transfer is
+a timer for its latency and then a guest of the `Network`. No task is a process. Kernels on a
 device with a contention factor run at rate 1 / (1 + factor) while a transfer moves bytes there
 (its latency part does not count).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import simpy
 from distsim.engine.graph import cycle_error, successors
 from distsim.engine.network import Network
 from distsim.engine.result import Run
+from distsim.engine.timer import Timer
 from distsim.program.opgraph import OpGraph, TaskKind
 
 
@@ -84,16 +86,19 @@ class Simulation:
         self._start[task] = self.env.now
         if self._transfer[task] >= 0:
             if self._work[task] > 0.0:
-                self.env.timeout(self._work[task], task).callbacks.append(self._latency_over)
+                self._after(self._work[task], self._latency_over, task)
             else:
                 self._enter(task)
         elif self._kernel[task]:
             self._begin_kernel(task)
         else:
-            self.env.timeout(self._work[task], task).callbacks.append(self._compute_done)
+            self._after(self._work[task], self._compute_done, task)
 
-    def _compute_done(self, event: Any) -> None:
-        self._finish(event.value)
+    def _after(self, delay_s: float, call: Callable[[Timer], None], value: Any) -> None:
+        self.env.schedule(Timer(call, value), delay=delay_s)
+
+    def _compute_done(self, event: Timer) -> None:
+        self._finish(event.what)
 
     def _finish(self, task: int) -> None:
         self._end[task] = self.env.now
@@ -104,8 +109,8 @@ class Simulation:
             if not waiting[after]:
                 self._begin(after)
 
-    def _latency_over(self, event: Any) -> None:
-        self._enter(event.value)
+    def _latency_over(self, event: Timer) -> None:
+        self._enter(event.what)
 
     def _enter(self, task: int) -> None:
         if not self.network.moves(task):
@@ -139,8 +144,8 @@ class Simulation:
         self._time_kernel(device, kernel)
 
     def _time_kernel(self, device: int, kernel: _Kernel) -> None:
-        timer = self.env.timeout(kernel.left_s / kernel.rate, (device, kernel, kernel.version))
-        timer.callbacks.append(self._kernel_done)
+        what = (device, kernel, kernel.version)
+        self._after(kernel.left_s / kernel.rate, self._kernel_done, what)
 
     def _set_kernel_rate(self, device: int, kernel: _Kernel) -> None:
         now = self.env.now
@@ -149,8 +154,8 @@ class Simulation:
         kernel.version += 1
         self._time_kernel(device, kernel)
 
-    def _kernel_done(self, event: Any) -> None:
-        device, kernel, version = event.value
+    def _kernel_done(self, event: Timer) -> None:
+        device, kernel, version = event.what
         if version == kernel.version:
             del self._kernels[device][kernel.task]
             self._finish(kernel.task)

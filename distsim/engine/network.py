@@ -8,6 +8,7 @@ from heapq import heappop, heappush
 import simpy
 
 from distsim.engine.maxmin import solve_few
+from distsim.engine.timer import Timer
 from distsim.program.opgraph import OpGraph
 
 #: Transfers that end within this of the timer's instant end with it (relative).
@@ -128,11 +129,11 @@ class Network:
         if self._heap and self._heap[0][0] < self._armed:
             self._armed = self._heap[0][0]
             self._stamp += 1
-            timer = self._env.timeout(max(0.0, self._armed - self._env.now), self._stamp)
-            timer.callbacks.append(self._fire)
+            delay_s = max(0.0, self._armed - self._env.now)
+            self._env.schedule(Timer(self._fire, self._stamp), delay=delay_s)
 
-    def _fire(self, timer: simpy.Event) -> None:
-        if timer.value != self._stamp:
+    def _fire(self, timer: Timer) -> None:
+        if timer.what != self._stamp:
             return
         limit = self._armed + TIE * abs(self._armed)
         self._armed = float("inf")

@@ -73,6 +73,17 @@ def _meeting_axes(network: Network, inputs: Inputs) -> tuple[frozenset[str], fro
     """
     plan, data = inputs.plan, inputs.data
     axes = inside_axes(plan)
+    sending = tuple(families(plan)) if plan.overlap_p2p and plan.pp > 1 else ()
+    hooks = data.reduce in ("last", "each") or data.gather in ("first", "forward", "each")
+    names = tuple(n for d in data.domains for n in (d.name, d.across)) if hooks else ()
+    return network.known(
+        ("meeting", axes, sending, names), lambda: _meeting(network, axes, sending, names)
+    )
+
+
+def _meeting(
+    network: Network, axes: Sequence[str], sending: Sequence[str], names: Sequence[str]
+) -> tuple[frozenset[str], frozenset[str]]:
     always: set[str] = set()
     for axis in axes:
         others = [a for a in axes if a != axis]
@@ -83,10 +94,8 @@ def _meeting_axes(network: Network, inputs: Inputs) -> tuple[frozenset[str], fro
             or len(np.intersect1d(links, network.foreign))
         ):
             always.add(axis)
-    sends = network.links_of(*families(plan)) if plan.overlap_p2p and plan.pp > 1 else ()
-    hooks = data.reduce in ("last", "each") or data.gather in ("first", "forward", "each")
-    names = [n for d in data.domains for n in (d.name, d.across)]
-    gradients = network.links_of(*names) if hooks else ()
+    sends = network.links_of(*sending) if sending else ()
+    gradients = network.links_of(*names) if names else ()
     always |= {a for a in axes if len(np.intersect1d(network.links_of(a), sends))}
     hooked = {a for a in axes if len(np.intersect1d(network.links_of(a), gradients))}
     return frozenset(always), frozenset(hooked)

@@ -179,7 +179,8 @@ class Network:
             table = self.fold.tables[name]
             kind = int(table.type_of_group[group])
             priced = table.priced(kind, collective, size_bytes, times, self.topology.library)
-            priced = replace(priced, bandwidth=priced.bandwidth * share)
+            if share != 1.0:
+                priced = replace(priced, bandwidth=priced.bandwidth * share)
             payload = size_bytes * times
             found = TransferType(name, kind, payload / priced.bandwidth, priced.latency_s, payload)
             yield found, priced
@@ -210,7 +211,7 @@ class Network:
             head = f"{self.prefix}{axis}/"
             return next((n, t) for n, t in self.fold.tables.items() if n.startswith(head))
 
-        return self._known(("table", axis), found)
+        return self.known(("table", axis), found)
 
     def type_of(self, axis: str, group: int) -> int:
         """Return the type of a group."""
@@ -236,7 +237,17 @@ class Network:
                 for kind in range(len(named[0][1].example))
             ]
 
-        return self._known(("cost", axis), found)[self.type_of(axis, group)]
+        return self.known(("cost", axis), found)[self.type_of(axis, group)]
+
+    def alike(self, axis: str, group: int) -> int:
+        """Return a number that is equal for groups of an axis whose `cost` is."""
+
+        def found() -> list[int]:
+            numbers: dict[Hashable, int] = {}
+            examples = self.table(axis)[1].example.tolist()
+            return [numbers.setdefault(self.cost(axis, g), len(numbers)) for g in examples]
+
+        return self.known(("alike", axis), found)[self.type_of(axis, group)]
 
     def groups_meet(self, axis: str, other: str | None = None) -> bool:
         """Say whether groups that do not move in step load the same link.
@@ -258,9 +269,10 @@ class Network:
             mine, theirs = (self._roles_on_links(a) for a in (axis, other))
             return _differ(*(np.concatenate(parts) for parts in zip(mine, theirs, strict=True)))
 
-        return self._known(("meet", axis, other), found)
+        return self.known(("meet", axis, other), found)
 
-    def _known(self, key: Hashable, found: Callable[[], T]) -> T:
+    def known(self, key: Hashable, found: Callable[[], T]) -> T:
+        """Return what was found out about the families, now if it was not before."""
         if key not in self.memo:
             self.memo[key] = found()
         value: T = self.memo[key]
@@ -292,7 +304,7 @@ class Network:
             used = [f.entry_link for n, f in self.families.items() if n.startswith(heads)]
             return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
 
-        return self._known(("links", axes), found)
+        return self.known(("links", axes), found)
 
     def classes_of(self, axis: str) -> list[tuple[Ints, int]]:
         """Return (classes of the members, example group) of each type of group of an axis."""
@@ -302,7 +314,7 @@ class Network:
             examples = self.table(axis)[1].example.tolist()
             return [(np.unique(class_of[ranks[g]]), g) for g in examples]
 
-        return self._known(("classes", axis), found)
+        return self.known(("classes", axis), found)
 
     def frozen(self) -> Transfers:
         """Return all registered types as arrays."""

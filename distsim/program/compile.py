@@ -255,12 +255,29 @@ def _winners(
         if not tried:
             raise _nobody(groups, collective, topology)
         for size in sizes:
-            priced = {
-                (algorithm, base): topology.library.price(collective, algorithm, load, size)
+            chosen[_winner(tried, topology, place, collective, size)] = None
+    return list(chosen)
+
+
+def _winner(
+    tried: dict[tuple[str, str], Load],
+    topology: Topology,
+    place: Hashable,
+    collective: str,
+    size_bytes: float,
+) -> tuple[str, str]:
+    """Return the (algorithm, base pattern) that is fastest for a size."""
+
+    def made() -> tuple[str, str]:
+        return choose(
+            {
+                (algorithm, base): topology.library.price(collective, algorithm, load, size_bytes)
                 for (algorithm, base), load in tried.items()
             }
-            chosen[choose(priced)] = None
-    return list(chosen)
+        )
+
+    loads = tuple(tried.items())
+    return STORE.get(("winner", place, collective, size_bytes, loads), made, lambda _: 512)
 
 
 def _alone(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
 
+from distsim.parallel.data import DataParallel
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Collective, Step
 from distsim.program.actions import ROW, ClassProgram, Hook, Work
@@ -26,46 +28,57 @@ _GROUPED = Store(32 << 20)
 
 
 class _Known:
-    """Prices of steps of all programs of this process, by what they depend on.
+    """Prices of steps and patterns of all programs of this process, by what they depend on.
 
-    Steps are told apart by identity: layers, stages and plans share theirs, and hashing them would
-    take longer than pricing them. All are forgotten when there are too many.
+    Steps and chunks are told apart by identity: layers, stages and plans share theirs, and hashing
+    them would take longer than pricing them. All are forgotten when there are too many.
     """
 
-    LIMIT = 30_000
+    MOST_STEPS, MOST_PATTERNS = 30_000, 4_000
 
     def __init__(self) -> None:
-        self.prices: dict[Hashable, dict[int, tuple[Step, Cost]]] = {}
-        self.count = 0
+        self.forget()
 
-    def of(self, key: Hashable) -> dict[int, tuple[Step, Cost]]:
-        """Return the prices under some conditions."""
-        if self.count > self.LIMIT:
-            self.prices, self.count = {}, 0
-        return self.prices.setdefault(key, {})
+    def forget(self) -> None:
+        """Forget everything."""
+        self.prices: dict[Hashable, dict[int, tuple[Step, Cost]]] = {}
+        self.patterns: dict[Hashable, tuple[Chunk, Pattern]] = {}
+        self.numbers: dict[DataParallel, int] = {}
+        self.steps = 0
+
+    def bounded(self) -> None:
+        """Forget everything if it is too much."""
+        if self.steps > self.MOST_STEPS or len(self.patterns) > self.MOST_PATTERNS:
+            self.forget()
 
 
 _KNOWN = _Known()
+#: A number never stands for two, even after everything is forgotten.
+_NUMBERS = count()
 
 
 class Prices:
-    """Prices of steps, and patterns of actions seen before."""
+    """Prices of steps, and patterns of actions, each found once."""
 
     def __init__(self) -> None:
-        self._seen: dict[Hashable, dict[int, tuple[Step, Cost]]] = {}
-        self._patterns: dict[object, tuple[Chunk, Pattern]] = {}
+        _KNOWN.bounded()
+        self._numbers: dict[int, int] = {}
+
+    def number(self, data: DataParallel) -> int:
+        """Return a number for what data parallelism does to patterns; `data` has to live on."""
+        if id(data) not in self._numbers:
+            self._numbers[id(data)] = _KNOWN.numbers.setdefault(data, next(_NUMBERS))
+        return self._numbers[id(data)]
 
     def steps(self, key: Hashable, pricer: Pricer, steps: tuple[Step, ...]) -> Cost:
         """Price steps; `key` says all that the prices depend on."""
-        if key not in self._seen:
-            self._seen[key] = _KNOWN.of(key)
-        seen = self._seen[key]
+        seen = _KNOWN.prices.setdefault(key, {})
         compute = tensor = context = expert = host = restart = 0.0
         for step in steps:
             found = seen.get(id(step))
             if found is None:
                 found = seen[id(step)] = (step, pricer.step(step))
-                _KNOWN.count += 1
+                _KNOWN.steps += 1
             cost = found[1]
             compute += cost.compute_s
             tensor += cost.tensor_s
@@ -76,14 +89,11 @@ class Prices:
         return Cost(compute, tensor, context, expert, host, restart)
 
     def pattern(self, key: Hashable, chunk: Chunk, made: Callable[[], Pattern]) -> Pattern:
-        """Return a pattern; `key` says what it depends on beside the chunk.
-
-        Chunks are told apart by identity, too: stages that hold the same share theirs.
-        """
+        """Return a pattern; `key` says all that it depends on beside the chunk."""
         at = (key, id(chunk))
-        if at not in self._patterns:
-            self._patterns[at] = (chunk, made())
-        return self._patterns[at][1]
+        if at not in _KNOWN.patterns:
+            _KNOWN.patterns[at] = (chunk, made())
+        return _KNOWN.patterns[at][1]
 
 
 class Labels:
@@ -146,9 +156,10 @@ def _grouped(work: Work) -> Grouped:
     second = np.concatenate([[False], paired[:-1]])
     lead = np.flatnonzero(~second)
     following = np.append(codes[1:], 0)[lead]
-    keys = np.stack([codes[lead], np.where(paired[lead], following, -1)])
-    distinct, pattern_of = np.unique(keys, axis=1, return_inverse=True)
-    pairs = tuple((int(one), int(other)) for one, other in distinct.T)
+    most = int(codes.max(initial=0)) + 2
+    keys = codes[lead] * most + np.where(paired[lead], following, -1) + 1
+    distinct, pattern_of = np.unique(keys, return_inverse=True)
+    pairs = tuple((key // most, key % most - 1) for key in distinct.tolist())
     return Grouped(lead, pairs, pattern_of.reshape(-1))
 
 
@@ -358,7 +369,9 @@ class _Maker:
                 entries[0].cost += Cost(restart_s=work.restart_s)
             return entries
 
-        entries = self.prices.pattern((self.key, kind, gather, reduce, expand), held, made)
+        hooks = (gather, reduce, self.prices.number(work.data)) if gather or reduce else ()
+        about = (self.key, kind, expand, self.whole, work.restart_s, hooks)
+        entries = self.prices.pattern(about, held, made)
         if code & 8:
             update = Entry(f"optimizer stage {work.stage}", work.between, update=True)
             entries = [*entries, update]

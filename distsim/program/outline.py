@@ -135,6 +135,8 @@ class _Maker:
         self.actions, self.route = actions, route
         self.rank = network.fold.example.tolist()
         self._known: dict[tuple[int, int], float | Cell] = {}
+        self._group: dict[tuple[int, str], tuple[int, int]] = {}
+        self._seconds: dict[tuple[str, int, str, float], float] = {}
         self._conditions = [
             conditions(inputs, network, pricer, rank)
             for pricer, rank in zip(pricers, self.rank, strict=True)
@@ -166,8 +168,14 @@ class _Maker:
         )
 
     def _collective_s(self, stage: int, axis: str, collective: str, size_bytes: float) -> float:
-        group = int(self.network.groups[axis].of_rank[self.rank[stage]])
-        return self.network.collective_s(axis, group, collective, size_bytes)
+        if (stage, axis) not in self._group:
+            group = int(self.network.groups[axis].of_rank[self.rank[stage]])
+            self._group[stage, axis] = (group, self.network.alike(axis, group))
+        group, alike = self._group[stage, axis]
+        key = (axis, alike, collective, size_bytes)
+        if key not in self._seconds:
+            self._seconds[key] = self.network.collective_s(axis, group, collective, size_bytes)
+        return self._seconds[key]
 
     def _phases(self, domain: int, amount: float) -> list[tuple[str, str, float]]:
         data = self.inputs.data

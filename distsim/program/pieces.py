@@ -206,22 +206,30 @@ def _by_step(chunk: Chunk, units: Sequence[Unit], data: DataParallel, kind: int)
     filled = [0.0] * len(data.domains)
     out: list[Piece] = []
     run: list[Step] = []
-    for step in (s for u in units for s in u.steps(kind)):
-        run.append(step)
-        if not step.parameters and not step.expert_parameters:
-            continue
-        filled = _added(filled, _completed(step, data))
-        full = [f * data.reduce_bytes >= data.bucket_bytes > 0.0 for f in filled]
-        if any(full):
-            leaving = [f if yes else 0.0 for f, yes in zip(filled, full, strict=True)]
-            out.append(_leaving(run, leaving, data))
-            left = [a - b for a, b in zip(left, leaving, strict=True)]
-            filled = [0.0 if yes else f for f, yes in zip(filled, full, strict=True)]
-            run = []
+    for unit in units:
+        steps, begin = unit.steps(kind), 0
+        for place in _completing(Same(steps)):
+            filled = _added(filled, _completed(steps[place], data))
+            full = [f * data.reduce_bytes >= data.bucket_bytes > 0.0 for f in filled]
+            if any(full):
+                run += steps[begin : place + 1]
+                begin = place + 1
+                leaving = [f if yes else 0.0 for f, yes in zip(filled, full, strict=True)]
+                out.append(_leaving(run, leaving, data))
+                left = [a - b for a, b in zip(left, leaving, strict=True)]
+                filled = [0.0 if yes else f for f, yes in zip(filled, full, strict=True)]
+                run = []
+        run += steps[begin:]
     left = [p if p > 0.5 else 0.0 for p in left]
     if run or any(left):
         out.append(_leaving(run, left, data))
     return out
+
+
+@lru_cache(maxsize=1024)
+def _completing(steps: Same) -> tuple[int, ...]:
+    """Return the places of the steps after which gradients are complete."""
+    return tuple(i for i, s in enumerate(steps.of) if s.parameters or s.expert_parameters)
 
 
 def _some(parameters: Sequence[float]) -> tuple[float, ...]:

@@ -140,25 +140,28 @@ def _ordered(
     columns : sequence of (cells, own slots, chains, numbers, slots filled)
         By stage.
     """
-    waits, filled = incoming.tolist(), [False] * (len(incoming) + 1)
+    filled = [False] * (len(incoming) + 1)
     at = [0] * len(columns)
     out: list[Pass] = []
-    total = sum(len(cells) for cells, *_ in columns)
+    waits, rows = [], []
+    for stage, (cells, own, chain, number, into) in enumerate(columns):
+        slots = np.asarray(own, dtype=np.int64)
+        slots = np.where((slots >= 0) & incoming[np.maximum(slots, 0)], slots, -1).tolist()
+        waits.append(slots)
+        rows.append(list(zip([stage] * len(cells), cells, slots, chain, number, into, strict=True)))
+    total = sum(len(mine) for mine in rows)
     while len(out) < total:
         before = len(out)
-        for stage, (cells, own, chain, number, into) in enumerate(columns):
-            i, count = at[stage], len(cells)
-            while i < count:
-                slot = own[i]
-                if slot >= 0 and waits[slot]:
-                    if not filled[slot]:
-                        break
-                else:
-                    slot = -1
-                fills = into[i]
-                out.append((stage, cells[i], slot, chain[i], number[i], fills))
-                filled[fills] = True
-                i += 1
+        for stage, slots in enumerate(waits):
+            fills = columns[stage][-1]
+            first = i = at[stage]
+            for i in range(first, len(slots)):
+                if slots[i] >= 0 and not filled[slots[i]]:
+                    break
+                filled[fills[i]] = True
+            else:
+                i = len(slots)
+            out += rows[stage][first:i]
             at[stage] = i
         if len(out) == before:
             return None

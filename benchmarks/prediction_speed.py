@@ -1,0 +1,96 @@
+"""How many whole plans a second are resolved, laid out and walked by the graph evaluator.
+
+The space is GPT-3 175B on 1,024 A100s: tensor and pipeline parallelism, micro batch, interleaving
+and recomputation; data parallelism is what is left. Each plan is predicted from its scenario on
+(resolved, checked, memory added up, longest path), one after another in one process, and the first
+plan of each layout pays for what the others share.
+
+    python benchmarks/prediction_speed.py [--every N] [--profile]
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import pstats
+from collections.abc import Iterator
+from itertools import product
+from time import process_time
+from typing import Any
+
+import distsim as ds
+from distsim.engine import graph, passes
+from distsim.prediction.predict import memory
+from distsim.program.build import build
+from distsim.program.outline import outline
+from distsim.scenario.resolve import resolve
+
+BASE = "gpt3-175b-1024xa100"
+DEVICES, LAYERS, SEQUENCES = 1024, 96, 1536
+RECOMPUTE = ("none", "selective", "full")
+
+
+def plans() -> Iterator[dict[str, Any]]:
+    """Yield every plan of the space that divides out."""
+    for tp, pp, v, micro in product(
+        (1, 2, 4, 8), (1, 2, 4, 8, 16, 32), (1, 2, 3, 4, 6), (1, 2, 4, 8)
+    ):
+        dp = DEVICES // (tp * pp)
+        if LAYERS % (pp * v) or SEQUENCES % (dp * micro) or (v > 1 and pp == 1):
+            continue
+        if v > 1 and SEQUENCES // (dp * micro) % pp:
+            continue
+        for mode in RECOMPUTE:
+            plan: dict[str, Any] = {"tp": tp, "pp": pp, "virtual_stages": v, "recompute": mode}
+            plan |= {"schedule": "interleaved" if v > 1 else "1f1b", "sequence_parallel": tp > 1}
+            yield {"plan": plan, "batch": {"micro_size": micro}}
+
+
+def main() -> None:
+    """Time the parts of all predictions, and hold some to the op graph."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--every", type=int, default=1, help="only every Nth plan")
+    parser.add_argument("--check", type=int, default=50, help="build the graph of every Nth plan")
+    parser.add_argument("--profile", action="store_true")
+    args = parser.parse_args()
+    base = ds.load(BASE)
+    space = list(plans())[:: args.every]
+    spent = dict.fromkeys(("scenario", "resolve", "memory", "outline", "passes"), 0.0)
+    profile = cProfile.Profile()
+    walked, checked = 0, 0
+    for number, changes in enumerate(space):
+        if args.profile:
+            profile.enable()
+        marks = [process_time()]
+        scenario = base.with_(**changes)
+        marks.append(process_time())
+        case = resolve(scenario)
+        marks.append(process_time())
+        memory(case)
+        marks.append(process_time())
+        found = outline(case.inputs)
+        marks.append(process_time())
+        if found is None:
+            raise SystemExit(f"no outline: {changes}")
+        step_s = passes.step_s(found)
+        marks.append(process_time())
+        profile.disable()
+        for name, a, b in zip(spent, marks, marks[1:], strict=False):
+            spent[name] += b - a
+        walked += len(found.route.passes)
+        if number % args.check == 0:
+            whole = graph.evaluate(build(case.inputs).graph).makespan
+            if abs(whole / step_s - 1) > 1e-9:
+                raise SystemExit(f"{changes}: {step_s} s, but the op graph says {whole} s")
+            checked += 1
+    total = sum(spent.values())
+    for name, seconds in spent.items():
+        print(f"{name:10} {seconds / len(space) * 1e3:8.2f} ms a plan")
+    print(f"{len(space)} plans, {walked / len(space):.0f} passes each, {checked} checked")
+    print(f"{len(space) / total:.0f} predictions a second and core")
+    if args.profile:
+        pstats.Stats(profile).sort_stats("cumtime").print_stats(45)
+
+
+if __name__ == "__main__":
+    main()
