@@ -77,7 +77,7 @@ def main() -> None:
         profile.disable()
         for name, a, b in zip(spent, marks, marks[1:], strict=False):
             spent[name] += b - a
-        walked += len(found.route.passes)
+        walked += len(found.route)
         if number % args.check == 0:
             whole = graph.evaluate(build(case.inputs).graph).makespan
             if abs(whole / step_s - 1) > 1e-9:
@@ -89,7 +89,7 @@ def main() -> None:
     print(f"{len(space)} plans, {walked / len(space):.0f} passes each, {checked} checked")
     print(f"{len(space) / total:.0f} predictions a second and core")
     if args.profile:
-        pstats.Stats(profile).sort_stats("cumtime").print_stats(45)
+        pstats.Stats(profile).sort_stats("tottime").print_stats(40)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ def step_s(outline: Outline) -> float:
     last, gate = stages.last, stages.gate
     arrived = [0.0] * route.slots
     sent = [0.0] * len(route.chains)
-    for stage, at, slot, chain, number, into in route.passes:
+    for stage, at, slot, chain, number, into in route.passes():
         begin = gate[stage]
         if slot >= 0 and arrived[slot] > begin:
             begin = arrived[slot]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +19,22 @@ from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
 
-#: (stage, cell, slot where its message arrives or -1, chain on which it sends or -1, number of the
-#: message's duration, slot that the message fills)
-Pass = tuple[int, int, int, int, int, int]
-
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The passes of all stages in an order in which they can run.
+    """The passes of all stages in an order in which they can run, as columns.
 
     Attributes
     ----------
-    passes : list of Pass
-        A chain of -1 and a slot that is filled: the next chunk lies on the same stage.
+    stage, cell : list of int
+        Of each pass: where it runs, and its kind.
+    slot : list of int
+        Where its message arrives; -1: it waits for none.
+    chain, number : list of int
+        Chain of messages on which it sends, in the order of that chain (-1: none), and number of
+        the message's duration.
+    into : list of int
+        Slot that it fills, by its message or, without one, by itself; -1: none.
     slots : int
     chains : list of (str, int)
         Family of sends and the stage that sends.
@@ -38,14 +42,27 @@ class Route:
         Where the cells of each stage begin.
     """
 
-    passes: list[Pass]
+    stage: list[int]
+    cell: list[int]
+    slot: list[int]
+    chain: list[int]
+    number: list[int]
+    into: list[int]
     slots: int
     chains: list[tuple[str, int]]
     first_cell: list[int]
 
+    def __len__(self) -> int:
+        return len(self.stage)
+
+    def passes(self) -> Iterator[tuple[int, int, int, int, int, int]]:
+        """Yield stage, cell, slot, chain, number and the slot that is filled of each pass."""
+        columns = (self.stage, self.cell, self.slot, self.chain, self.number, self.into)
+        return zip(*columns, strict=True)
+
     def nbytes(self) -> int:
         """Return roughly what it takes in memory."""
-        return 1024 + 150 * len(self.passes)
+        return 1024 + 6 * 24 * len(self.stage)
 
 
 #: Routes of plans with the same schedule.
@@ -87,15 +104,14 @@ def _made_route(
     chains: list[tuple[str, int]] = []
     target, chain_of = _targets(plan, most, chains)
     incoming = np.zeros(there.size, dtype=bool)
-    columns: list[tuple[list[int], ...]] = []
+    columns: list[list[Ints]] = []
     first_cell = [0]
     for stage, order in enumerate(orders):
         row, chunk, micro = ROW[order.kind], order.chunk.astype(np.int64), order.microbatch
         moves = order.kind != WEIGHT
         row = np.where(moves, row, 0)
-        own = np.where(
-            moves, np.ravel_multi_index((np.full(len(row), stage), row, chunk, micro), shape), -1
-        )
+        place = np.ravel_multi_index((np.full(len(row), stage), row, chunk, micro), shape)
+        own = np.where(moves, place, -1)
         to = target[stage, row, chunk]
         into = np.where(moves & (to >= 0), np.maximum(to, 0) * micros + micro, -1)
         into = np.where((into >= 0) & there.reshape(-1)[np.maximum(into, 0)], into, -1)
@@ -103,10 +119,18 @@ def _made_route(
         number = chain * (int(variant_of.max(initial=0)) + 1) + variant_of[micro]
         incoming[into[into >= 0]] = True
         cell = groups[stage].pattern_of + first_cell[-1]
-        columns.append(tuple(c.tolist() for c in (cell, own, chain, number, into)))
+        columns.append([np.full(len(own), stage), cell, own, chain, number, into])
         first_cell.append(first_cell[-1] + len(groups[stage].codes))
-    ordered = _ordered(columns, incoming)
-    return None if ordered is None else Route(ordered, there.size, chains, first_cell)
+    for mine in columns:
+        own = mine[2]
+        mine[2] = np.where((own >= 0) & incoming[np.maximum(own, 0)], own, -1)
+    ordered = _ordered([c[2].tolist() for c in columns], [c[5].tolist() for c in columns])
+    if ordered is None:
+        return None
+    stages, cells, slots, along, numbers, fills = (
+        np.concatenate(parts)[ordered].tolist() for parts in zip(*columns, strict=True)
+    )
+    return Route(stages, cells, slots, along, numbers, fills, there.size, chains, first_cell)
 
 
 def _targets(plan: Plan, most: int, chains: list[tuple[str, int]]) -> tuple[Ints, Ints]:
@@ -130,42 +154,39 @@ def _targets(plan: Plan, most: int, chains: list[tuple[str, int]]) -> tuple[Ints
     return out, chain
 
 
-def _ordered(
-    columns: Sequence[tuple[list[int], ...]], incoming: npt.NDArray[np.bool_]
-) -> list[Pass] | None:
-    """Return the passes of all stages in an order in which each comes after what it waits for.
+def _ordered(waits: Sequence[list[int]], fills: Sequence[list[int]]) -> list[int] | None:
+    """Return all passes in an order in which each comes after what it waits for.
 
     Parameters
     ----------
-    columns : sequence of (cells, own slots, chains, numbers, slots filled)
-        By stage.
+    waits, fills : sequence of list of int
+        By stage, of each pass: the slot that it waits for, and the one that it fills (-1: none).
+
+    Returns
+    -------
+    list of int or None
+        Passes, counted through all stages.
     """
-    filled = [False] * (len(incoming) + 1)
-    at = [0] * len(columns)
-    out: list[Pass] = []
-    waits, rows = [], []
-    for stage, (cells, own, chain, number, into) in enumerate(columns):
-        slots = np.asarray(own, dtype=np.int64)
-        slots = np.where((slots >= 0) & incoming[np.maximum(slots, 0)], slots, -1).tolist()
-        waits.append(slots)
-        rows.append(list(zip([stage] * len(cells), cells, slots, chain, number, into, strict=True)))
-    total = sum(len(mine) for mine in rows)
-    while len(out) < total:
+    slots = 1 + max((max(mine, default=0) for mine in fills), default=0)
+    filled = bytearray(slots + 1)
+    at = [0] * len(waits)
+    base = [0, *accumulate(len(mine) for mine in waits)]
+    out: list[int] = []
+    while len(out) < base[-1]:
         before = len(out)
-        for stage, slots in enumerate(waits):
-            fills = columns[stage][-1]
-            first = i = at[stage]
-            for i in range(first, len(slots)):
-                if slots[i] >= 0 and not filled[slots[i]]:
+        for stage, (slot, into) in enumerate(zip(waits, fills, strict=True)):
+            first = end = at[stage]
+            for end in range(first, len(slot)):
+                if slot[end] >= 0 and not filled[slot[end]]:
                     break
-                filled[fills[i]] = True
+                filled[into[end]] = 1
             else:
-                i = len(slots)
-            out += rows[stage][first:i]
-            at[stage] = i
+                end = len(slot)
+            out += range(base[stage] + first, base[stage] + end)
+            at[stage] = end
         if len(out) == before:
             return None
     return out
 
 
-__all__ = ["Pass", "Route", "route_of"]
+__all__ = ["Route", "route_of"]
