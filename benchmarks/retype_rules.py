@@ -279,7 +279,8 @@ def torchtitan(row: Row) -> Values:
     Its report of 2024 says that runs are eager unless a row says torch.compile.
     """
     compiled = "torch.compile" in row["other"]
-    stack = {"profile": "torchtitan", "fused": {"cross_entropy": False}}
+    joined = ("cross_entropy", "rms_norm", "rotary", "gated_activation")
+    stack = {"profile": "torchtitan", "fused": dict.fromkeys(joined, False)}
     out = basics(row, "torchtitan" if compiled else stack, "dgx-h100-superpod")
     out["cluster.device"] = "h100-96gb-hbm2e"
     if row["recompute"].startswith("selective ("):  # by operator, of which every other one
@@ -323,8 +324,8 @@ MAXTEXT_SLICES = {
 def upgrade(row: Row) -> Values:
     """Llama 3.1 8B by DeepSpeed on one node: model FLOP, half of the scores."""
     out = basics(row, "pytorch-fsdp")
-    # FlashAttention 3 on H200, 4 on B200, whose profile has cuDNN's kernel alone.
-    out["stack"] = {"profile": "pytorch-fsdp", "attention_kernel": "flash-3"}
+    kernel = "flash-4" if row["gpu"].startswith("B200") else "flash-3"
+    out["stack"] = {"profile": "pytorch-fsdp", "attention_kernel": kernel}
     flop = step_flop(row, causal=True)
     rate = from_rate(flop, row, "the printed TFLOP/s, model FLOP with half of the scores")
     out["plan.zero_stage"] = 2 if row["zero_fsdp"].startswith("ZeRO-2") else 3

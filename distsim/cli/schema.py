@@ -6,9 +6,9 @@ import click
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["scenario", "prediction", "collective"]))
+@click.argument("which", type=click.Choice(["scenario", "prediction", "collective", "sweep"]))
 def schema(which: str) -> None:
-    """Print the JSON Schema of scenario files, of predictions or of collectives.
+    """Print the JSON Schema of scenario files, predictions, collectives or sweeps.
 
     \b
     Examples:
@@ -25,6 +25,10 @@ def schema(which: str) -> None:
         from distsim.report.collective_schema import collective_schema
 
         print_json(collective_schema())
+    elif which == "sweep":
+        from distsim.report.sweep_schema import sweep_schema
+
+        print_json(sweep_schema())
     else:
         from distsim.report.schema import prediction_schema
 

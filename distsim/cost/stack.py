@@ -66,9 +66,9 @@ class Stack:
     early_stop: bool = False
 
 
-#: Kernels of fused attention: FlashAttention 1 (and what Triton made of it in 2022) to 3, the one
+#: Kernels of fused attention: FlashAttention 1 (and what Triton made of it in 2022) to 4, the one
 #: of Triton's tutorial, and cuDNN's.
-KERNELS = ("flash-1", "flash-2", "flash-3", "triton", "cudnn")
+KERNELS = ("flash-1", "flash-2", "flash-3", "flash-4", "triton", "cudnn")
 _KERNEL = "attention_kernel"
 DEFAULT_STACK = "megatron-core"
 #: Blocks of switches in a file, and the attributes that they fill.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -39,7 +40,7 @@ def calibration_text(found: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), Text(f"Not identified, left as shipped: {kept}.")]
     for title, lines in (
         ("Distrusted: far from all others", [_distrusted(one) for one in found["distrusted"]]),
-        ("Left out", [f"{one['source']}: {one['reason']}" for one in found["left_out"]]),
+        ("Left out", _left_out(found["left_out"])),
         ("Notes", list(found["notes"])),
     ):
         if lines:
@@ -47,6 +48,18 @@ def calibration_text(found: Mapping[str, Any]) -> RenderableType:
             if len(lines) > _MOST:
                 parts.append(Text(f"  and {len(lines) - _MOST} more; --json has all"))
     return Group(*parts)
+
+
+def _left_out(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for each reason: where it was met first, and how often."""
+    first: dict[str, str] = {}
+    for one in found:
+        first.setdefault(one["reason"], one["source"])
+    times = Counter(one["reason"] for one in found)
+    return [
+        f"{where}: {reason}" + (f" ({times[reason]} of them)" if times[reason] > 1 else "")
+        for reason, where in first.items()
+    ]
 
 
 _NOUN = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distsim.workload import eager
 from distsim.workload.model import ModelSpec
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import Shape
@@ -27,7 +28,10 @@ def activation(
     """
     e = shape.numerics.activation_bytes
     count = float(shape.tokens * spec.ffn) if elements is None else elements
-    if spec.activation == "swiglu":
+    if spec.activation == "swiglu" and not shape.fusion.gated_activation:
+        # Gate, up and the function of the gate are kept.
+        (forward, backward), saved = map(list, eager.gated(e)), 3 * e
+    elif spec.activation == "swiglu":
         forward, backward, saved = [3 * e], [5 * e], 2 * e
     else:
         forward, backward, saved = [2 * e], [3 * e], e

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from distsim.workload import eager
 from distsim.workload.attention_pattern import Variant
 from distsim.workload.attention_variants import variant_attention
 from distsim.workload.latent_attention import projections
@@ -15,9 +18,11 @@ FULL = Variant()
 
 
 def rotary(spec: ModelSpec, shape: Shape) -> Op:
-    """Rotary positions on queries and keys: read and written once each way."""
+    """Rotary positions on queries and keys: read and written once each way, if in one kernel."""
     width = (spec.heads + spec.kv_heads) * spec.head_dim
-    work = (stream(2.0 * shape.numerics.activation_bytes * shape.tokens * width),)
+    e = shape.numerics.activation_bytes
+    passes = (2.0 * e,) if shape.fusion.rotary else eager.rotary(e)
+    work = tuple(stream(one * shape.tokens * width) for one in passes)
     return Op("rotary", Axis.HEADS, work, work)
 
 
@@ -34,6 +39,19 @@ def alibi(spec: ModelSpec, shape: Shape) -> Op:
     return Op("alibi", Axis.HEADS, work, (), core_attention=True)
 
 
+def sinks_apart(spec: ModelSpec, shape: Shape, variant: Variant) -> tuple[Shape, Variant]:
+    """Return how attention runs: as it would, or unfused for sinks that no kernel knows.
+
+    Softmax with a sink is a function of its own then (Megatron-Core 0.15, fused_softmax.py: the
+    fused kernel is left out), and windows are no more than a mask. Transformer Engine has a fused
+    kernel for both from 2.8 on (Megatron-Bridge 0.3.1, gpt_oss_provider.py).
+    """
+    if not spec.attention_sinks or shape.fusion.sink_attention:
+        return shape, variant
+    apart = replace(shape.fusion, flash_attention=False, causal_softmax=False)
+    return replace(shape, fusion=apart), FULL
+
+
 def attention(
     spec: ModelSpec, shape: Shape, variant: Variant = FULL, *, causal: bool = True
 ) -> tuple[Op, ...]:
@@ -48,6 +66,7 @@ def attention(
     causal : bool, optional
         See `distsim.workload.attention.core_attention`.
     """
+    shape, variant = sinks_apart(spec, shape, variant)
     e = shape.numerics.activation_bytes
     width = spec.heads * spec.key_dim + 2.0 * spec.kv_heads * spec.core_dim
     # Backward joins the gradients of queries, keys and values into one array.
@@ -67,6 +86,7 @@ def attention(
 def attention_block(spec: ModelSpec, shape: Shape, variant: Variant) -> tuple[Op, ...]:
     """Return projections to queries, keys and values, core attention, and the one back."""
     width = spec.heads * spec.value_dim
+    fused = sinks_apart(spec, shape, variant)[0].fusion.flash_attention
     if spec.latent:
         before = projections(spec, shape)
     else:
@@ -97,6 +117,6 @@ def attention_block(spec: ModelSpec, shape: Shape, variant: Variant) -> tuple[Op
             bias=spec.biased_out,
             row=True,
             closes=True,
-            shared_input=shape.fusion.flash_attention,
+            shared_input=fused,
         ),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from distsim.workload import eager
 from distsim.workload.model import NORMS, ModelSpec
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import Shape
@@ -14,6 +15,19 @@ def norm(name: str, spec: ModelSpec, shape: Shape) -> Op:
 
 def _norm(name: str, axis: Axis, shape: Shape, elements: float, width: int, spec: ModelSpec) -> Op:
     e, vectors = shape.numerics.activation_bytes, NORMS[spec.norm]
+    if spec.norm == "rmsnorm" and not shape.fusion.rms_norm:
+        forward, data, weight = (
+            tuple(stream(b * elements) for b in part) for part in eager.rms_norm(e)
+        )
+        return Op(
+            name,
+            axis,
+            forward,
+            data,
+            weight,
+            replicated_parameters=width * vectors,
+            saved_bytes=eager.rms_norm_kept(e) * elements,
+        )
     return Op(
         name,
         axis,

@@ -254,6 +254,14 @@ class Fusion:
     expert_bias : bool
         The bias of the second product of experts is added with it; otherwise by elementwise
         operators in fp32, weighted by the probability of the expert.
+    rms_norm, rotary, gated_activation : bool
+        One kernel each way; otherwise one for each elementwise operator of PyTorch that they are
+        made of, those of norms and rotary positions in fp32 (`distsim.workload.eager`).
+    log_softmax : bool
+        Where the loss is not one kernel: log-softmax and its gradient are one each, as in PyTorch.
+    sink_attention : bool
+        The fused attention kernel knows attention sinks; otherwise models that have them run
+        products and softmax on arrays of s x s, under windows, too.
     """
 
     flash_attention: bool = True
@@ -264,3 +272,8 @@ class Fusion:
     weight_gradient_accumulation: bool = True
     cross_entropy: bool = True
     expert_bias: bool = True
+    rms_norm: bool = True
+    rotary: bool = True
+    gated_activation: bool = True
+    log_softmax: bool = False
+    sink_attention: bool = True

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from distsim.workload.families.layers import dense
+from distsim.workload.families.layers import dense, loss_passes
 from distsim.workload.linear import linear
 from distsim.workload.op import Axis, Op, Work, gemm, stream
 from distsim.workload.shape import Shape
@@ -90,19 +90,16 @@ def cross_entropy(words: int, shape: Shape) -> Op:
     """Return the loss of every token on fp32 logits (4 bytes) of `words` words.
 
     The logits are copied, reduced to maxima, shifted, exponentiated, summed and divided in passes
-    of their own (38 + 22 bytes a logit), or in one fused kernel.
+    of their own (38 + 22 bytes a logit), or by log-softmax (14 + 22), or in one fused kernel.
     """
-    e = shape.numerics.activation_bytes
     logits = float(shape.tokens * words)
-    fused = shape.fusion.cross_entropy
-    passes = [e + 4, 4] if fused else [e + 4, 4, 8, 8, 4, 8]
-    backward = [4 + e] if fused else [8, 8, 4 + e]
+    passes, backward, saved = loss_passes(shape)
     return Op(
         "cross_entropy",
         Axis.VOCAB,
         tuple(stream(p * logits) for p in passes),
         tuple(stream(p * logits) for p in backward),
-        saved_bytes=4 * logits,
+        saved_bytes=saved * logits,
         # Where ranks divide the vocabulary: maxima, logits of the targets, sums (fp32 each).
         reduced_bytes=(4.0 * shape.tokens,) * 3,
     )

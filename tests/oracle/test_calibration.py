@@ -21,6 +21,7 @@ from distsim.study.calibration.measurements import (
     Source,
     StepTime,
 )
+from distsim.study.calibration.predicting import Predictor
 
 DEVICE, TOPOLOGY = "a100-80gb-sxm", "dgx-a100-superpod"
 #: A cluster whose products, memory and network are slower than usual.
@@ -180,3 +181,17 @@ def test_numbers_that_are_kept_are_not_called_unidentified(monkeypatch) -> None:
     with pytest.raises(DistsimError) as caught:
         calibrate_readings(Readings(step_times=times), DEVICE, TOPOLOGY, only=[key])
     assert caught.value.code == "DS640"
+
+
+def test_timings_of_one_kernel_of_attention_say_nothing_of_another() -> None:
+    shape = {
+        "batch": 4, "heads": 16, "kv_heads": 16, "sequence": 2048, "head_dim": 128,
+        "causal": True, "direction": "forward", "dtype": "bf16", "fused": True,
+    }  # fmt: skip
+    timed = KernelTime("attention", 1e-3, shape, Source("timings.json", None, "timings"))
+    readings = Readings(kernels=(timed,))
+    # The numbers of the H100 are of cuDNN's kernel, those of the A100 of FlashAttention 2.
+    assert [r.reason for r in Predictor("h100-80gb-sxm", None, readings).rejected] == [
+        "a timing of flash-2, while the numbers of h100-80gb-sxm are of cudnn"
+    ]
+    assert not Predictor("a100-80gb-sxm", None, readings).rejected

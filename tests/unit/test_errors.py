@@ -46,7 +46,7 @@ def test_every_code_that_is_explained_is_raised() -> None:
 def test_codes_are_sorted_and_explained_in_sentences() -> None:
     assert list(CODES) == sorted(CODES)
     for code, info in CODES.items():
-        assert re.fullmatch(r"DS[1-6]\d\d", code)
+        assert re.fullmatch(r"DS[1-7]\d\d", code)
         assert info.title and info.explanation.endswith(".") and info.fix.endswith("."), code
 
 

@@ -36,6 +36,7 @@ from distsim.measure.cases import (
 from distsim.measure.document import Measured, Skipped
 from distsim.measure.grid import collective_cases, compute_cases, interleaved
 from distsim.measure.group import Collectives, Group
+from distsim.measure.kernels import _switches
 from distsim.measure.machine import CudaClock, TorchMachine
 from distsim.measure.session import _document, run_cases
 from distsim.measure.summary import profile_of, skipped_lines, tables
@@ -766,6 +767,26 @@ def test_what_pytorch_refuses_is_unavailable_and_its_switches_come_back(
         machine.check_room(1 << 60)
     assert torch.backends.cuda.flash_sdp_enabled() == flash
     assert torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.parametrize(
+    ("fused", "kernel", "wanted"),
+    [(True, "", "flash"), (True, "cudnn", "cudnn"), (False, "", "math")],
+)
+def test_one_kernel_of_attention_alone_is_left_on(
+    machine: TorchMachine, fused: bool, kernel: str, wanted: str
+) -> None:
+    import torch
+
+    case = attention(1, 2, 8, 16, "fp32", fused=fused, kernel=kernel)
+    assert case.shape.get("kernel", "") == kernel
+    with _switches(torch, case):
+        on = {
+            name
+            for name in ("flash", "math", "mem_efficient", "cudnn")
+            if getattr(torch.backends.cuda, f"{name}_sdp_enabled")()
+        }
+    assert on == {wanted}
 
 
 def test_a_gpu_that_is_not_there_is_named(machine: TorchMachine) -> None:

@@ -36,6 +36,8 @@ from distsim.workload.op import Work, WorkKind
 Floats = npt.NDArray[np.float64]
 #: Bytes of an element of an operand, by type; results of fp8 products are in 16 bit.
 _BYTES = {"fp32": 4.0, "tf32": 4.0, "bf16": 2.0, "fp16": 2.0, "fp8": 1.0}
+#: Kernel of fused attention that `distsim measure` times: PyTorch's own.
+_TIMED = "flash-2"
 #: FLOP of the backward pass of fused attention over those of the forward pass (Dao 2023).
 _BACKWARD_FLOP = 2.5
 
@@ -70,6 +72,8 @@ class Predictor:
     topology : str or None
         Name or file; None for a single device.
     readings : Readings
+    attention_kernel : str, optional
+        Kernel of fused attention that runs; by default what the stack of the steps names.
 
     Attributes
     ----------
@@ -78,16 +82,25 @@ class Predictor:
         Measurements that cannot be predicted, and why.
     """
 
-    def __init__(self, device: str, topology: str | None, readings: Readings) -> None:
+    def __init__(
+        self,
+        device: str,
+        topology: str | None,
+        readings: Readings,
+        *,
+        attention_kernel: str | None = None,
+    ) -> None:
         self._device_name, self._topology_name = device, topology
         self.device = load_device(device)
         self.topology = self._sample(readings)
         rejected: list[Rejected] = []
         self._steps = self._usable_steps(readings.step_times, rejected)
-        self._kernels = _usable_kernels(readings.kernels, self.device, rejected)
-        self._collectives = self._usable_collectives(readings.collectives, rejected)
         self.stack = self._stack()
-        self.device = with_kernel(self.device, self.stack.attention_kernel)
+        named = self.stack.attention_kernel if attention_kernel is None else attention_kernel
+        running = named if named in self.device.attention_kernels else self.device.attention_kernel
+        self._kernels = _usable_kernels(readings.kernels, self.device, running, rejected)
+        self._collectives = self._usable_collectives(readings.collectives, rejected)
+        self.device = with_kernel(self.device, named)
         self.items = tuple(
             [Item("step", s.name, t.time_s, t.weight, t.source) for t, s in self._steps]
             + [Item(k.kind, _label(k), k.time_s, 1.0, k.source) for k, _, _ in self._kernels]
@@ -208,8 +221,15 @@ def _devices(timed: StepTime) -> int:
 
 
 def _usable_kernels(
-    times: Sequence[KernelTime], device: Device, rejected: list[Rejected]
+    times: Sequence[KernelTime], device: Device, running: str, rejected: list[Rejected]
 ) -> list[tuple[KernelTime, Work | None, str]]:
+    """Return the timings that a device's numbers describe.
+
+    Parameters
+    ----------
+    running : str
+        Kernel of fused attention that the device's numbers are of; empty: nobody says.
+    """
     found: list[tuple[KernelTime, Work | None, str]] = []
     for timed in times:
         dtype = str(timed.shape.get("dtype", ""))
@@ -219,9 +239,16 @@ def _usable_kernels(
         if timed.kind != "memory" and dtype not in device.peak_flop_per_s:
             rejected.append(Rejected(timed.source, f"{device.name} states no peak of {dtype}"))
             continue
+        other = str(timed.shape.get("kernel", _TIMED))
+        fused = timed.kind == "attention" and timed.shape.get("fused", True)
+        if fused and running and running != other:
+            # What fits one kernel of attention says nothing of another.
+            why = f"a timing of {other}, while the numbers of {device.name} are of {running}"
+            rejected.append(Rejected(timed.source, why))
+            continue
         work = _work(timed)
         if work is None:
-            rejected.append(Rejected(timed.source, f"a {timed.kind} that is not modelled"))
+            rejected.append(Rejected(timed.source, f"{_noun(timed)} is not modelled"))
             continue
         found.append((timed, work, dtype))
     return found
@@ -259,6 +286,11 @@ def _kernel_s(timed: KernelTime, work: Work | None, device: Device, dtype: str) 
     if work is not None:
         return kernel_s(work, device, dtype)
     return device.host_launch_s if timed.kind == "host" else device.kernel_overhead_s
+
+
+def _noun(timed: KernelTime) -> str:
+    unfused = timed.kind == "attention" and not timed.shape.get("fused", True)
+    return "unfused attention" if unfused else f"{timed.kind} of this shape"
 
 
 def _label(timed: KernelTime) -> str:

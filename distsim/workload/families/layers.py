@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from distsim.workload import eager
 from distsim.workload.linear import linear
 from distsim.workload.op import Axis, Op, Work, WorkKind, gemm, stream
 from distsim.workload.shape import MASK_BYTES, Shape
@@ -135,6 +136,16 @@ def lookup(name: str, shape: Shape, tokens: int, vocab: int, width: int) -> Op:
     )
 
 
+def loss_passes(shape: Shape) -> tuple[eager.Bytes, eager.Bytes, float]:
+    """Return bytes a logit of the passes of cross entropy both ways, and of what is kept."""
+    e = shape.numerics.activation_bytes
+    if shape.fusion.cross_entropy:
+        return (e + 4, 4.0), (4 + e,), 4.0
+    if shape.fusion.log_softmax:
+        return eager.log_softmax(e)
+    return (e + 4, 4.0, 8.0, 8.0, 4.0, 8.0), (8.0, 8.0, 4 + e), 4.0
+
+
 def loss(function: str, shape: Shape, rows: int, outputs: int) -> Op:
     """Return softmax and cross entropy, or the squared error.
 
@@ -142,12 +153,11 @@ def loss(function: str, shape: Shape, rows: int, outputs: int) -> Op:
     The squared error reads and keeps predictions and targets.
     """
     e, elements = shape.numerics.activation_bytes, float(rows * outputs)
-    forward, backward, saved = [2 * e], [3 * e], 2 * e
+    forward: eager.Bytes = (2 * e,)
+    backward: eager.Bytes = (3 * e,)
+    saved = 2 * e
     if function == "cross_entropy":
-        fused = shape.fusion.cross_entropy
-        forward = [e + 4, 4] if fused else [e + 4, 4, 8, 8, 4, 8]
-        backward = [4 + e] if fused else [8, 8, 4 + e]
-        saved = 4
+        forward, backward, saved = loss_passes(shape)
     return Op(
         function,
         Axis.TOKENS,

@@ -1,0 +1,113 @@
+"""``distsim goodput``: a training with failures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from distsim.cli.cost import prices_option, pricing_option, region_option
+from distsim.cli.options import json_option, scenario_argument, set_option
+
+
+@click.command()
+@scenario_argument
+@set_option
+@click.option("--tokens", metavar="N", help="Length of the training: 15T, 300B.")
+@click.option("--steps", metavar="N", type=click.IntRange(1, 10**12), help="The same in steps.")
+@click.option(
+    "--mtbf-device",
+    metavar="TIME",
+    default="50000h",
+    show_default=True,
+    help="Mean time between failures of one device, with its share of node and network; Llama 3 "
+    "had one in 50,676 h.",
+)
+@click.option(
+    "--weibull",
+    "shape",
+    metavar="K",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Shape of the times between failures of the cluster; 1 is exponential.",
+)
+@click.option(
+    "--checkpoint-interval",
+    metavar="auto|scenario|TIME",
+    default="auto",
+    show_default=True,
+    help="Work between checkpoints: the best, as the scenario says, or for example 30min.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["sync", "async", "overlapped"]),
+    help="What training waits for: the storage, the copy to the host, or what of it the next step "
+    "leaves. Default: what the scenario says, or async.",
+)
+@click.option("--storage", metavar="RATE", help="What the storage takes from all nodes: 2 TB/s.")
+@click.option("--detect", metavar="TIME", default="2min", show_default=True)
+@click.option("--restart", metavar="TIME", default="5min", show_default=True)
+@click.option(
+    "--spares", metavar="N", type=click.IntRange(0, 10**6), help="Spare nodes.  [default: enough]"
+)
+@click.option("--repair", metavar="TIME", default="24h", show_default=True, help="Of a node.")
+@click.option(
+    "--hardware-share",
+    metavar="SHARE",
+    default="78%",
+    show_default=True,
+    help="Failures after which a node is repaired; the others only restart.",
+)
+@click.option(
+    "--when-empty",
+    type=click.Choice(["wait", "shrink"]),
+    default="wait",
+    show_default=True,
+    help="Without a spare node: wait for a repair, or go on with fewer replicas.",
+)
+@click.option("--runs", metavar="N", type=int, default=1000, show_default=True)
+@click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--start", metavar="DATE", help="Day of the start, 2027-01-31, for dates of the end.")
+@pricing_option
+@prices_option
+@region_option
+@json_option
+@click.option("-o", "--output", metavar="FILE", help="Also write a row of each run to a .csv file.")
+def goodput(
+    scenario: str,
+    changes: tuple[str, ...],
+    hardware_share: str,
+    as_json: bool,
+    output: str | None,
+    **how: Any,
+) -> None:
+    """Say when a training with SCENARIO ends if devices fail.
+
+    Draws many trainings: failures, detection, restarts, steps that are done
+    again, checkpoints, spare nodes and their repair. Prints duration, useful
+    share of the time, failures and money (p10, p50, p90), where the time
+    goes, and the best interval between checkpoints.
+
+    \b
+    Examples:
+      distsim goodput llama3-405b-16384xh100 --tokens 15.6T
+      distsim goodput my.yaml --tokens 2T --mtbf-device 30000h --checkpoint-interval 30min
+      distsim goodput my.yaml --tokens 2T --spares 4 --repair 3d --start 2027-01-31 --json
+    """
+    from distsim import api
+    from distsim.cli.output import check_targets, print_json, print_text, write_file
+    from distsim.cli.verdict import exit_unless_fits
+    from distsim.report.goodput import goodput_text
+    from distsim.units import parse
+
+    check_targets(scenario, output)
+    share = parse(hardware_share, "1")
+    found = api.goodput(api.load(scenario, changes), hardware_share=share, **how)
+    if output is not None:
+        write_file(output, [found.table.to_csv()])
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print_text(goodput_text(found))
+    exit_unless_fits(found.memory, reported=not as_json)

@@ -1,0 +1,125 @@
+"""``distsim plan``: which cluster size and which parallel plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from distsim.cli.cost import currency_option, prices_option, pricing_option, region_option
+from distsim.cli.options import json_option, scenario_argument
+
+
+@click.command()
+@scenario_argument
+@click.option(
+    "--devices",
+    metavar="COUNTS",
+    required=True,
+    help="Sizes of cluster: 64:4096 doubles, 64:4096:x4, 280:4480:+280, or a list 512,1024.",
+)
+@click.option("--tokens", metavar="N", help="Length of the training: 15T, 300B.")
+@click.option("--steps", metavar="N", type=click.IntRange(1, 10**12), help="The same in steps.")
+@click.option("--deadline", metavar="TIME", help="Longest duration: 30d.")
+@click.option("--budget", metavar="AMOUNT", help="Most money: 5M$, 3.2M EUR.")
+@click.option(
+    "--objective",
+    type=click.Choice(["time", "cost", "energy"]),
+    help="What to make small. Default: cost with a deadline and no budget, otherwise time.",
+)
+@click.option(
+    "--top",
+    metavar="N",
+    type=click.IntRange(1, 10_000),
+    default=10,
+    show_default=True,
+    help="How many of the best plans to list.",
+)
+@click.option(
+    "--set",
+    "changes",
+    metavar="KEY=VALUES",
+    multiple=True,
+    help="Only these values of a key of the search, as plan.tp=4,8 or batch.micro_size=1; any other "
+    "key of the scenario is changed as with distsim run.",
+)
+@click.option(
+    "--space", metavar="FILE", help="YAML with the values of some keys of the search: tp: [4, 8]."
+)
+@click.option(
+    "--with-failures",
+    is_flag=True,
+    help="Count failures, restarts and checkpoints in (see distsim goodput).",
+)
+@click.option(
+    "--mtbf-device",
+    metavar="TIME",
+    default="50000h",
+    show_default=True,
+    help="With --with-failures: mean time between failures of one device.",
+)
+@click.option(
+    "--evaluator",
+    type=click.Choice(["graph", "auto"]),
+    default="graph",
+    show_default=True,
+    help="graph: compare plans by the longest path, without contention, and predict those that are "
+    "printed as the scenario says. auto: predict every plan so; slower.",
+)
+@click.option("--start", metavar="DAY", help="Day on which the training starts: 2027-01-31.")
+@pricing_option
+@prices_option
+@region_option
+@currency_option
+@click.option("-o", "--output", metavar="FILE", help="Also write the best plan as a scenario.")
+@json_option
+@click.option("--jobs", metavar="N", type=click.IntRange(min=1), help="Processes.", default=1)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def plan(
+    scenario: str,
+    changes: tuple[str, ...],
+    space: str | None,
+    output: str | None,
+    as_json: bool,
+    quiet: bool,
+    **asked: Any,
+) -> None:
+    """Find the cluster size and the plan that train SCENARIO.
+
+    Searches sizes of cluster, tensor, pipeline, context, expert and data
+    parallelism, schedules and virtual stages, ZeRO, micro batches,
+    recomputation, sequence parallelism and overlap. Plans that do not fit are
+    left out by their memory, those that cannot win by a lower bound of their
+    step; the others are predicted, so the plan that is printed is the best of
+    all. Prints also the front of time, money and energy, and why the plans
+    next to the best one are worse. Exits with 1 if nothing fits, or no plan
+    keeps to deadline and budget.
+
+    \b
+    Examples:
+      distsim plan llama3-70b-512xh100 --devices 64:4096 --tokens 15T --deadline 60d
+      distsim plan my.yaml --devices 1024 --tokens 300B --set plan.tp=4,8 -o plan.yaml
+      distsim plan my.yaml --devices 280:4480:+280 --tokens 1T --budget 5M$ --objective time
+    """
+    from distsim import api
+    from distsim.cli.output import check_targets, print_json, print_text, write_file
+    from distsim.cli.output_progress import progress
+
+    check_targets(scenario, output)
+    with progress(_unknown(), quiet=quiet, what="predicted") as done:
+        result = api.plan(scenario, set_=changes, space=space, on_result=done, **asked)
+    if output is not None:
+        from distsim.report.plan_scenario import scenario_yaml
+
+        write_file(output, [scenario_yaml(result.best.scenario, result)])
+    if as_json:
+        print_json(result.to_dict())
+        return
+    from distsim.report.plan_text import plan_text
+
+    print_text(plan_text(result, written=output))
+
+
+def _unknown() -> int:
+    """Return a length for the bar: how many predictions a search needs is only known at its end."""
+    return 500

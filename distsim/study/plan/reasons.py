@@ -1,0 +1,172 @@
+"""Why the plans next to the chosen one are not chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from distsim.study.plan.layers import MODES
+from distsim.study.plan.meter import Meter
+from distsim.study.plan.pipes import SCHEDULES, Pipe, divisions, ends_in_layers
+from distsim.study.plan.result import Rejected
+from distsim.study.plan.search import Bounded, Found, Wanted
+from distsim.study.plan.setting import Setting
+from distsim.study.plan.space import OVERLAPS, Space, changes
+from distsim.study.plan.timing import timed
+from distsim.units import fmt_s
+
+#: What an objective is said to be, where a neighbour has more of it.
+_WORSE = {"time": "slower", "cost": "dearer", "energy": "more energy"}
+_BETTER = {"time": "faster", "cost": "cheaper", "energy": "less energy"}
+#: Below this share two plans are equally good.
+_EQUAL = 5e-5
+
+
+class Neighbour(NamedTuple):
+    """A change of one thing: key, what the chosen plan has, what this one has."""
+
+    key: str
+    value: object
+    to: object
+    row: dict[str, int]
+    pipe: Pipe
+
+
+def neighbours(setting: Setting, space: Space, row: dict[str, int], pipe: Pipe) -> list[Neighbour]:
+    """Return the plans that differ from a candidate in one thing."""
+    out: list[Neighbour] = []
+    ends = ends_in_layers(setting)
+    deep = row["pp"] > 1
+
+    def laid(pp: int, schedule: str, v: int) -> Pipe:
+        layers = setting.model.layers
+        if pp == 1:
+            return Pipe("1f1b", 1, 1, (layers,), True)
+        found = divisions(layers, pp, v, ends)
+        return Pipe(schedule, pp, v, *found[0]) if found else Pipe(schedule, pp, v, (), True)
+
+    def add(key: str, value: object, to: object, **change: Any) -> None:
+        other = change.pop("pipe", pipe)
+        out.append(Neighbour(key, value, to, row | change, other))
+
+    for key in ("tp", "pp", "cp", "ep"):
+        for degree in _beside(row[key], _degrees(space, key)):
+            change: dict[str, Any] = {key: degree}
+            if key == "pp":
+                single = degree == 1 or not deep
+                change["pipe"] = laid(degree, "1f1b" if single else pipe.schedule,
+                                      1 if single else pipe.v)  # fmt: skip
+            if key == "tp":
+                change["etp"] = degree if row["etp"] == row["tp"] else row["etp"]
+                change["sp"] = row["sp"] if degree > 1 else 0
+            add(f"plan.{key}", row[key], degree, **change)
+    for micro in _beside(row["micro"], [1, 2, 4, 8, 16, 32]):
+        add("batch.micro_size", row["micro"], micro, micro=micro)
+    for stage in range(4):
+        if stage != row["zero"]:
+            add("plan.zero_stage", row["zero"], stage, zero=stage)
+    for mode in range(len(MODES)):
+        if mode != row["mode"]:
+            add("plan.recompute", MODES[row["mode"]], MODES[mode], mode=mode)
+    if row["tp"] > 1:
+        add("plan.sequence_parallel", bool(row["sp"]), not row["sp"], sp=1 - row["sp"])
+    if deep:
+        for v in _beside(pipe.v, [1, 2, 3, 4, 6, 8, 12]) if pipe.schedule == "interleaved" else ():
+            name = "interleaved" if v > 1 else "1f1b"
+            add("plan.virtual_stages", pipe.v, v, pipe=laid(pipe.pp, name, v))
+        for name in SCHEDULES:
+            if name != pipe.schedule:
+                v = 2 if name == "zb-v" or (name == "interleaved" and pipe.v == 1) else 1
+                v = pipe.v if name == "interleaved" and pipe.v > 1 else v
+                add("plan.schedule", pipe.schedule, name, pipe=laid(pipe.pp, name, v))
+    for devices in _beside(row["devices"], space.devices):
+        add("cluster.devices", row["devices"], devices, devices=devices)
+    if len(space.values["overlap"]) > 1:
+        other = 1 - row["overlap"]
+        add("plan.overlap", OVERLAPS[row["overlap"]], OVERLAPS[other], overlap=other)
+    return out
+
+
+def _degrees(space: Space, key: str) -> Sequence[int]:
+    return [d for d in space.values[key] if isinstance(d, int)]
+
+
+def _beside(value: int, known: Sequence[int]) -> list[int]:
+    """Return half and twice a number, and the nearest known ones that are smaller and larger."""
+    lower = [d for d in known if d < value]
+    upper = [d for d in known if d > value]
+    doubled = {2 * value} & set(known) or set(upper[:1])
+    halved = {value // 2} & set(known) or set(lower[-1:])
+    return sorted(halved | doubled)
+
+
+@dataclass(frozen=True, slots=True)
+class Reasons:
+    """Says why neighbours lose.
+
+    Attributes
+    ----------
+    setting : Setting
+    given : Bounded
+    found : Found
+    meter : Meter
+    wanted : Wanted
+    evaluator : str
+        By which a neighbour and the chosen plan are compared.
+    """
+
+    setting: Setting
+    given: Bounded
+    found: Found
+    meter: Meter
+    wanted: Wanted
+    evaluator: str
+
+    def rejected(self, space: Space, index: int) -> tuple[Rejected, ...]:
+        """Return the neighbours of a candidate with the reason why they are not chosen."""
+        row = self.given.candidates.row(index)
+        pipe = self.given.candidates.pipes[row["pipe"]]
+        said = [
+            self._reason(near, index) for near in neighbours(self.setting, space, row, pipe)
+        ]  # fmt: skip
+        return tuple(sorted(said, key=lambda r: (r.step_s is None, r.code, r.step_s or inf)))
+
+    def _reason(self, near: Neighbour, index: int) -> Rejected:
+        head = (near.key, near.value, near.to)
+        changed = changes(self.setting, near.row, near.pipe)
+        scenario = self.setting.scenario.with_(**changed, evaluator=self.evaluator)
+        result = timed(scenario, self.evaluator)
+        if result.code:
+            return Rejected(*head, result.message, result.code)
+        said = ", ".join(self._worse(result.step_s, near.row["devices"], index))
+        return Rejected(*head, said, "", result.step_s)
+
+    def _worse(self, step_s: float, devices: int, index: int) -> Iterator[str]:
+        """Say in what a plan is worse than the best."""
+        wanted, column = self.wanted, self.wanted.column
+        compute, exposed = self.given.compute_s[[index]], self.given.exposed_s[[index]]
+        own = int(self.given.candidates["devices"][index])
+        if devices != own:
+            # What a device computes is the same work over another number of them.
+            compute, exposed = compute * own / devices, exposed * own / devices
+        step = np.asarray([step_s])
+        values = self.meter.least(np.asarray([devices]), step, compute, exposed)[0]
+        time_s, money = float(values[0]), float(values[1])
+        if time_s > wanted.deadline_s:
+            yield f"misses the deadline by {fmt_s(time_s - wanted.deadline_s)}"
+        if money > wanted.budget:
+            over = (money - wanted.budget) / wanted.budget
+            yield f"{100 * over:.1f} % over the budget"
+        share = float(values[column] / self.found.values[index, column]) - 1.0
+        if abs(share) < _EQUAL:
+            yield "no better"
+        else:
+            words = _WORSE if share > 0 else _BETTER
+            yield f"{words[wanted.objective]} by {100 * abs(share):.2g} %"
+
+
+__all__ = ["Neighbour", "Reasons", "neighbours"]

@@ -1,0 +1,1 @@
+"""Sweeps: every combination of some values of a scenario, and how it scales."""
