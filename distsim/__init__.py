@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distsim.version import __version__
+
 if TYPE_CHECKING:
     from distsim.api import CheckReport as CheckReport
     from distsim.api import calibrate as calibrate
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from distsim.scenario.jobs import Jobs as Jobs
     from distsim.scenario.schema import Scenario as Scenario
 
-__version__ = "0.1.0"
 
 #: Public name -> module that defines it.
 _HOMES = {

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from distsim import __version__
 from distsim.files import LIMITS, shipped_directory
 from distsim.scenario.schema import Scenario
+from distsim.version import __version__
 
 #: Shipped data beside the package that predictions rest on.
 _DATA = ("topologies",)

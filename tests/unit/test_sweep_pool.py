@@ -209,5 +209,4 @@ def test_dask_with_a_worker_that_is_killed_midway(
 
 def test_dask_workers_of_another_version_are_refused(tmp_path: Path) -> None:
     said = _on_a_cluster("version", tmp_path)["said"]
-    assert said.startswith("DS684: the Dask workers cannot evaluate: DS684")
-    assert "another version" in said
+    assert said.startswith("DS684: the Dask workers cannot evaluate: another version")

@@ -52,7 +52,8 @@ def with_checkpoints(
         block["mode"] = mode
     case = resolve(scenario.with_(checkpoint=block) if block else scenario)
     found = case.rest.checkpoint
-    assert found is not None
+    if found is None:
+        raise ValueError("a scenario without a checkpoint block was given none")
     return case, found, tuple(said)
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from distsim.parallel.selective import MODULES
 from distsim.study.calibration.readers.findings import Findings
 
 _DOTTED = re.compile(r"(?:^|\s)([A-Za-z_][A-Za-z0-9_]{1,60}) \.+ ?(.*?)\s*$", re.ASCII)
@@ -262,10 +263,11 @@ def _recompute(arguments: Arguments, findings: Findings) -> str | dict[str, Any]
     layers = arguments.count("recompute_num_layers", "activations_checkpoint_num_layers") or 1
     older = arguments.switch("checkpoint_activations", "deepspeed_activation_checkpointing")
     if granularity == "selective":
-        modules = arguments.text("recompute_modules")
-        if modules is not None and modules != "['core_attn']":
-            findings.note(f"recompute_modules {modules[:60]} is taken as core attention alone")
-        return "selective"
+        named = re.findall(r"[a-z_]+", arguments.text("recompute_modules") or "core_attn")
+        known = [module for module in named if module in MODULES]
+        for module in dict.fromkeys(m for m in named if m not in MODULES):
+            findings.note(f"{module[:60]} of recompute_modules is not known, and not recomputed")
+        return "selective" if known == ["core_attn"] else {"mode": "selective", "modules": known}
     if granularity == "full" or method is not None or older:
         if method == "block":
             return {"mode": "full", "first": layers}
