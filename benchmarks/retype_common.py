@@ -227,7 +227,10 @@ def in_chunks(layers: int, chunks: int) -> list[int] | None:
 
 
 def megatron(row: Row, stack: str | Values = "megatron-core", topology: str = "") -> Values:
-    """Return a run of Megatron-Core: distributed optimizer or FSDP, sequences parallel with tp."""
+    """Return a run of Megatron-Core: distributed optimizer or FSDP, sequences parallel with tp.
+
+    Where a row says that either is off, it is.
+    """
     out = basics(row, stack, topology)
     virtual = number(row, "vp", 1)
     if virtual > 1:
@@ -235,8 +238,11 @@ def megatron(row: Row, stack: str | Values = "megatron-core", topology: str = ""
     layers = in_chunks(number(row, "layers"), out["plan.pp"] * virtual)
     if layers:
         out["plan.layers_per_stage"] = layers
-    out["plan.zero_stage"] = 3 if row["zero_fsdp"].startswith("FSDP") else 1
-    if out["plan.tp"] > 1:
+    sharded = row["zero_fsdp"]
+    out["plan.zero_stage"] = (
+        3 if sharded.startswith("FSDP") else int(not sharded.startswith("none"))
+    )
+    if out["plan.tp"] > 1 and row["seq_parallel"] != "no":
         out["plan.sequence_parallel"] = True
     return out
 

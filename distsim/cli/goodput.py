@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from distsim.cli.cost import prices_option, pricing_option, region_option
-from distsim.cli.options import json_option, scenario_argument, set_option
+from distsim.cli.options import html_option, json_option, scenario_argument, set_option
 
 
 @click.command()
@@ -74,12 +74,14 @@ from distsim.cli.options import json_option, scenario_argument, set_option
 @region_option
 @json_option
 @click.option("-o", "--output", metavar="FILE", help="Also write a row of each run to a .csv file.")
+@html_option
 def goodput(
     scenario: str,
     changes: tuple[str, ...],
     hardware_share: str,
     as_json: bool,
     output: str | None,
+    page: str | None,
     **how: Any,
 ) -> None:
     """Say when a training with SCENARIO ends if devices fail.
@@ -101,11 +103,16 @@ def goodput(
     from distsim.report.goodput import goodput_text
     from distsim.units import parse
 
-    check_targets(scenario, output)
+    check_targets(scenario, output, page)
     share = parse(hardware_share, "1")
-    found = api.goodput(api.load(scenario, changes), hardware_share=share, **how)
+    loaded = api.load(scenario, changes)
+    found = api.goodput(loaded, hardware_share=share, **how)
     if output is not None:
         write_file(output, [found.table.to_csv()])
+    if page is not None:
+        from distsim.report.html.goodput import goodput_html
+
+        write_file(page, goodput_html(found, loaded))
     if as_json:
         print_json(found.to_dict())
     else:

@@ -16,3 +16,9 @@ set_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON, in SI units, in place of the report."
 )
+html_option = click.option(
+    "--html",
+    "page",
+    metavar="FILE",
+    help="Also write a report to look at: one HTML file that opens without a network.",
+)

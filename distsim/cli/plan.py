@@ -40,8 +40,8 @@ from distsim.cli.options import json_option, scenario_argument
     "changes",
     metavar="KEY=VALUES",
     multiple=True,
-    help="Only these values of a key of the search, as plan.tp=4,8 or batch.micro_size=1; any other "
-    "key of the scenario is changed as with distsim run.",
+    help="Only these values of a key of the search, as plan.tp=4,8 or batch.micro_size=1; any "
+    "other key of the scenario is changed as with distsim run.",
 )
 @click.option(
     "--space", metavar="FILE", help="YAML with the values of some keys of the search: tp: [4, 8]."
@@ -103,10 +103,10 @@ def plan(
     """
     from distsim import api
     from distsim.cli.output import check_targets, print_json, print_text, write_file
-    from distsim.cli.output_progress import progress
+    from distsim.cli.output_count import counting
 
     check_targets(scenario, output)
-    with progress(_unknown(), quiet=quiet, what="predicted") as done:
+    with counting(quiet=quiet, what="predicted") as done:
         result = api.plan(scenario, set_=changes, space=space, on_result=done, **asked)
     if output is not None:
         from distsim.report.plan_scenario import scenario_yaml
@@ -118,8 +118,3 @@ def plan(
     from distsim.report.plan_text import plan_text
 
     print_text(plan_text(result, written=output))
-
-
-def _unknown() -> int:
-    """Return a length for the bar: how many predictions a search needs is only known at its end."""
-    return 500

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from distsim.cli.options import json_option, scenario_argument, set_option
+from distsim.cli.options import html_option, json_option, scenario_argument, set_option
 from distsim.cli.verdict import exit_unless_fits
 
 if TYPE_CHECKING:
@@ -29,8 +29,11 @@ if TYPE_CHECKING:
 @json_option
 @click.option("-o", "--output", metavar="FILE", help="Also write the JSON to FILE.")
 @click.option(
-    "--trace", metavar="FILE", help="Also write the timeline as a trace that Perfetto opens."
+    "--trace",
+    metavar="FILE",
+    help="Also write the timeline as a trace that Perfetto opens; compressed if FILE ends in .gz.",
 )
+@html_option
 @click.option(
     "--memory",
     "show_memory",
@@ -45,6 +48,7 @@ def run(
     as_json: bool,
     output: str | None,
     trace: str | None,
+    page: str | None,
     show_memory: bool,
 ) -> None:
     """Predict one optimizer step of SCENARIO.
@@ -61,15 +65,16 @@ def run(
       distsim run my.yaml --set plan.tp=4 --set plan.recompute=full
       distsim run my.yaml --json | jq .step_s
       distsim run my.yaml -o prediction.json --trace trace.json
+      distsim run my.yaml --html report.html
     """
     from distsim import api
     from distsim.cli.output import check_targets, print_json, print_text, write_file
     from distsim.scenario.jobs import Jobs
 
-    check_targets(scenario, output, trace)
+    check_targets(scenario, output, trace, page)
     found = api.load_any(scenario, changes)
     if isinstance(found, Jobs):
-        _run_jobs(found, fold=not no_fold, as_json=as_json, output=output)
+        _run_jobs(found, fold=not no_fold, as_json=as_json, output=output, page=page)
         return
     prediction = api.simulate(found, evaluator=evaluator, fold=not no_fold)
     result = prediction.to_dict()
@@ -79,6 +84,10 @@ def run(
         write_file(output, [dumps(result)])
     if trace is not None:
         _write_trace(trace, prediction)
+    if page is not None:
+        from distsim.report.html.run import run_html
+
+        write_file(page, run_html(prediction, found))
     if as_json:
         print_json(result)
     else:
@@ -88,7 +97,9 @@ def run(
     exit_unless_fits(prediction.memory, reported=not as_json)
 
 
-def _run_jobs(jobs: Jobs, *, fold: bool, as_json: bool, output: str | None) -> None:
+def _run_jobs(
+    jobs: Jobs, *, fold: bool, as_json: bool, output: str | None, page: str | None
+) -> None:
     from distsim import api
     from distsim.cli.output import print_json, print_text, write_file
     from distsim.report.jobs import jobs_text
@@ -98,6 +109,10 @@ def _run_jobs(jobs: Jobs, *, fold: bool, as_json: bool, output: str | None) -> N
     result = prediction.to_dict()
     if output is not None:
         write_file(output, [dumps(result)])
+    if page is not None:
+        from distsim.report.html.run import jobs_html
+
+        write_file(page, jobs_html(prediction, jobs))
     if as_json:
         print_json(result)
     else:
@@ -107,15 +122,7 @@ def _run_jobs(jobs: Jobs, *, fold: bool, as_json: bool, output: str | None) -> N
 
 
 def _write_trace(path: str, prediction: Prediction) -> None:
-    from distsim import __version__
     from distsim.cli.output import write_file
-    from distsim.report.trace import chunks
+    from distsim.report.trace_prediction import prediction_chunks
 
-    about = {
-        "distsim": __version__,
-        "scenario": prediction.scenario,
-        "evaluator": prediction.evaluator,
-        "step_s": prediction.step_s,
-    }
-    memory = prediction.memory_timeline.by_stage()
-    write_file(path, chunks(prediction.timeline.spans(), about, memory))
+    write_file(path, prediction_chunks(prediction))

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from distsim.cli.options import json_option
+from distsim.cli.options import html_option, json_option
 from distsim.errors import CheckFailed
 
 KINDS = ("dense", "moe", "context", "zero3", "long")
@@ -32,6 +32,7 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str | None) -> f
 @click.option("--kind", type=click.Choice(KINDS), help="Only runs of this kind.")
 @click.option("--rows", "each", is_flag=True, help="Print every run, not only the worst.")
 @click.option("--plot", metavar="FILE", help="Also draw predicted over measured: .svg or .png.")
+@html_option
 @click.option(
     "--fail-above",
     callback=_percent,
@@ -45,6 +46,7 @@ def validate(
     kind: str | None,
     each: bool,
     plot: str | None,
+    page: str | None,
     fail_above: float | None,
     as_json: bool,
 ) -> None:
@@ -68,6 +70,8 @@ def validate(
     if plot is not None:
         file_format(plot)
         check_target(plot)
+    if page is not None:
+        check_target(page)
     processes = os.cpu_count() or 1
     report = compare(source, device=device, kind=kind, processes=processes).to_dict()
     if as_json:
@@ -81,6 +85,11 @@ def validate(
         from distsim.report.validation_plot import validation_plot
 
         write_bytes(plot, validation_plot(report, plot))
+    if page is not None:
+        from distsim.cli.output import write_file
+        from distsim.report.html.validate import validate_html
+
+        write_file(page, validate_html(report))
     _fail_above(report, fail_above)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from distsim.collectives.handover import PLAIN, Handover
 from distsim.errors import ValueProblem
 from distsim.units import parse
+from distsim.workload.footprint import Footprint
 from distsim.workload.op import Fusion
 
 
@@ -49,6 +50,8 @@ class Stack:
     attention_kernel : str
         Kernel of fused attention, one of `KERNELS`; empty: the one that the device's numbers are
         of, and so is one that the device has no numbers of.
+    footprint : Footprint
+        What it allocates beside model states and kept activations.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Stack:
     attention_kernel: str = ""
     layer_wait_s: float = 0.0
     early_stop: bool = False
+    footprint: Footprint = field(default_factory=Footprint)
 
 
 #: Kernels of fused attention: FlashAttention 1 (and what Triton made of it in 2022) to 4, the one
@@ -131,7 +135,17 @@ def _shipped(name: str) -> Stack:
         attention_kernel=raw.get("attention_kernel", ""),
         layer_wait_s=parse(raw["layer_wait"]["value"], "s") if "layer_wait" in raw else 0.0,
         early_stop=raw.get("early_stop", False),
+        footprint=_footprint(raw.get("memory", {})),
     )
+
+
+def _footprint(block: Mapping[str, Any]) -> Footprint:
+    """Return bytes by name: numbers stand beside their source or under a common one."""
+    given = {key: value for key, value in block.items() if key != "source"}
+    for key, value in given.items():
+        if isinstance(value, Mapping) and "value" in value:
+            given[key] = value["value"]
+    return Footprint(**given)
 
 
 def _handover(block: Mapping[str, Any]) -> Handover:

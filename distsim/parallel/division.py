@@ -23,10 +23,15 @@ class Software:
         Time that the device waits for the host in each pass through a layer.
     early_stop : bool
         Full recomputation ends with the last array that a gradient needs.
+    loss_copies, divided_loss_copies : float
+        What is there while the backward pass of the loss runs, over what it keeps; where one rank
+        has all of the vocabulary, and where ranks divide it.
     """
 
     layer_wait_s: float = 0.0
     early_stop: bool = False
+    loss_copies: float = 0.0
+    divided_loss_copies: float = 0.0
 
 
 PLAIN = Software()

@@ -23,6 +23,7 @@ from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Unit
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
+from distsim.workload.footprint import Footprint
 from distsim.workload.op import Numerics
 
 Ints = npt.NDArray[np.int64]
@@ -31,11 +32,11 @@ Floats = npt.NDArray[np.float64]
 #: Buffers of one boundary between stages: sent and received, forward and backward.
 SEND_BUFFERS = 4
 NOTHING = Offload()
-#: Memory that devices hold beyond what is allocated, over the latter: gaps between blocks of
-#: PyTorch's caching allocator. Measured runs, 46 in use against 3 allocated
-#: (benchmarks/fit_fragmentation.py); GMLake (Guo 2024, arXiv 2401.08156, abstract) recovers 15 % of
-#: what is held, which is 0.18 of what is allocated.
-FRAGMENTATION = 0.20
+PLAIN = Footprint()
+#: Gaps between blocks of PyTorch's caching allocator over what it has handed out: mean of 39
+#: training steps on one H100 with PyTorch 2.11, from 0.01 to 0.16 (benchmarks/gpu/measured,
+#: benchmarks/fit_fragmentation.py). Stacks of older releases state their own.
+FRAGMENTATION = 0.04
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +80,45 @@ class Buffers:
 
 
 @dataclass(frozen=True, slots=True)
+class Update:
+    """Bytes that one rank of a stage needs while the optimizer updates its share.
+
+    Attributes
+    ----------
+    arrays_bytes : float
+        What is there at once.
+    flat_bytes : float
+        What of it is in arrays as large as the share.
+    norm_bytes : float
+        The largest gradient in the type of its norm, before the others.
+    beside : bool
+        Passes run at the same time (a schedule without a flush).
+    """
+
+    arrays_bytes: float = 0.0
+    flat_bytes: float = 0.0
+    norm_bytes: float = 0.0
+    beside: bool = False
+
+    @property
+    def peak_bytes(self) -> float:
+        """The most that is there at once."""
+        return max(self.arrays_bytes, self.norm_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class StageMemory:
-    """Bytes on one rank of a stage at its peak."""
+    """Bytes on one rank of a stage at its peak.
+
+    Passes and the update follow each other, so that the larger of both counts.
+    """
 
     weights_bytes: float
     gradients_bytes: float
     optimizer_bytes: float
     activations_bytes: float
     buffers: Buffers = Buffers()
+    update: Update = Update()
 
     @property
     def buffers_bytes(self) -> float:
@@ -99,13 +131,35 @@ class StageMemory:
         return self.weights_bytes + self.gradients_bytes + self.optimizer_bytes
 
     @property
+    def lasting_bytes(self) -> float:
+        """What is there all step long."""
+        return self.states_bytes + self.buffers.compression_bytes + self.buffers.reserved_bytes
+
+    @property
+    def passes_bytes(self) -> float:
+        """What forward and backward passes need beside."""
+        return self.states_bytes + self.activations_bytes + self.buffers_bytes - self.lasting_bytes
+
+    @property
     def peak_bytes(self) -> float:
-        """Sum of all parts."""
-        return self.states_bytes + self.activations_bytes + self.buffers_bytes
+        """All that is there at once, each part at its own peak."""
+        passes, update = self.passes_bytes, self.update.peak_bytes
+        together = passes + update if self.update.beside else max(passes, update)
+        return self.lasting_bytes + together
 
     def reserve_bytes(self, fragmentation: float) -> float:
-        """Return this share of what the allocator manages: all but what the runtime takes."""
-        return fragmentation * (self.peak_bytes - self.buffers.reserved_bytes)
+        """Return what the allocator holds beyond the peak.
+
+        Blocks that passes leave are not joined, so large arrays of the update find no room in them;
+        and there are gaps, this share of what the allocator manages (all but what the runtime
+        takes).
+        """
+        passes, update = self.passes_bytes, self.update
+        large = max(update.flat_bytes, update.norm_bytes)
+        small = max(update.arrays_bytes - update.flat_bytes, 0.0)
+        apart = max(passes, small) + large - (self.peak_bytes - self.lasting_bytes)
+        managed = self.peak_bytes + max(apart, 0.0) - self.buffers.reserved_bytes
+        return max(apart, 0.0) + fragmentation * managed
 
     def to_dict(self) -> dict[str, Any]:
         """Return all parts and the peak."""
@@ -186,6 +240,7 @@ def stage_memory(
     reserved_bytes: float,
     offload: Offload = NOTHING,
     working_bytes: float | None = None,
+    footprint: Footprint = PLAIN,
 ) -> StageMemory:
     """Add up one rank of a stage.
 
@@ -203,16 +258,19 @@ def stage_memory(
         What is on the host instead.
     working_bytes : float, optional
         Most that recomputation brings back at once; by default of `chunks`.
+    footprint : Footprint, optional
+        What the software stack allocates beside.
     """
     weights = gradients = optimizer = compression = 0.0
+    raw = footprint.raw_gradients.get(numerics.compute, 0.0)
     for domain, state_bytes in zip(data.domains, optimizer_bytes, strict=True):
         parts = shards(plan, domain)
         held = sum(domain.parameters(c) for c in chunks)
         if offload.parameters == "none":
             weights += held * numerics.weight_bytes / parts[0] * plan.pipeline.weight_versions
-        weights += _fp8_copies_bytes(numerics, chunks, domain)
+        weights += _fp8_copies_bytes(numerics, chunks, domain, parts[0])
         if offload.optimizer == "none" or not gradients_leave(plan):
-            gradients += held * numerics.gradient_bytes / parts[1]
+            gradients += held * (numerics.gradient_bytes / parts[1] + raw)
         if offload.optimizer == "none":
             optimizer += state_bytes / parts[2]
         if data.compression is not None and domain.size > 1:
@@ -225,7 +283,28 @@ def stage_memory(
         compression,
         reserved_bytes,
     )
-    return StageMemory(weights, gradients, optimizer, activations_bytes, buffers)
+    update = update_of(plan, data, chunks, numerics.compute, footprint)
+    if offload.optimizer != "none":
+        update = Update()
+    return StageMemory(weights, gradients, optimizer, activations_bytes, buffers, update)
+
+
+def update_of(
+    plan: Plan, data: DataParallel, chunks: Sequence[Chunk], compute: str, footprint: Footprint
+) -> Update:
+    """Return what the update of a rank's share takes."""
+    arrays = flat = norm = 0.0
+    whole = plan.zero_stage in (1, 2)
+    for domain in data.domains:
+        share = sum(domain.parameters(c) for c in chunks) / shards(plan, domain)[2]
+        one = share * footprint.update.get(compute, 0.0)
+        copied = share * footprint.flat_update.get(compute, 0.0) if whole else 0.0
+        matrices = [m.elements for c in chunks for u in c.units for m in domain.matrices(u)]
+        largest = min(max(matrices, default=0.0), share)
+        arrays += one + copied
+        flat += one + copied if whole else 0.0
+        norm = max(norm, largest * footprint.norm.get(compute, 0.0))
+    return Update(arrays, flat, norm, beside=not plan.pipeline.flush)
 
 
 def recomputed_bytes(chunks: Sequence[Chunk]) -> list[float]:
@@ -242,13 +321,27 @@ def gradients_leave(plan: Plan) -> bool:
     return sharded or plan.microbatches == 1
 
 
-def _fp8_copies_bytes(numerics: Numerics, chunks: Sequence[Chunk], domain: Domain) -> float:
-    """Weights of linear layers in fp8, beside the weights themselves."""
+def fp8_elements(domain: Domain, unit: Unit) -> float:
+    """Return elements of the weights of a unit that are copied to fp8: of its linear layers.
+
+    Tables and the head stay in 16 bits (Micikevicius 2022, arXiv 2209.05433, section 2).
+    """
+    if unit.name == "head":
+        return 0.0
+    return sum(m.elements for m in domain.matrices(unit) if not m.table)
+
+
+def _fp8_copies_bytes(
+    numerics: Numerics, chunks: Sequence[Chunk], domain: Domain, parts: float
+) -> float:
+    """Weights of linear layers in fp8, beside the weights themselves.
+
+    Where these are sharded, of one unit at a time: copies are made of what was gathered.
+    """
     if numerics.fp8 is None:
         return 0.0
-    units = [u for c in chunks for u in c.units]
-    matrices = [m for u in units for m in domain.matrices(u) if not m.table]
-    return numerics.fp8.copy_bytes * sum(m.elements for m in matrices)
+    units = [fp8_elements(domain, u) for c in chunks for u in c.units]
+    return numerics.fp8.copy_bytes * (sum(units) if parts == 1 else max(units, default=0.0))
 
 
 def _gathered_bytes(

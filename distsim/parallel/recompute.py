@@ -27,6 +27,8 @@ from distsim.parallel.step import Step, Unit
 from distsim.workload.op import Op
 
 MODES = ("none", "selective", "alternate", "full")
+#: Name of the operator of the loss.
+LOSS = "cross_entropy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,9 @@ def _spliced(
 
 def plain_unit(name: str, division: Division, ops: Sequence[Op]) -> Unit:
     """Build the unit of the embedding or the head, which is never recomputed."""
+    software, kept = division.software, _all_saved(division, [op for op in ops if op.name == LOSS])
+    divided = division.tensor.size > 1
+    copies = software.divided_loss_copies if divided else software.loss_copies
     whole = layer_unit(replace(division, software=PLAIN), ops)
     return Unit(
         name,
@@ -253,6 +258,7 @@ def plain_unit(name: str, division: Division, ops: Sequence[Op]) -> Unit:
         whole.backward_weight,
         whole.parameters,
         whole.saved_bytes,
+        working_bytes=copies * kept,
         weight_bytes=whole.weight_bytes,
         matrices=whole.matrices,
     )

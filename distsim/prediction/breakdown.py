@@ -10,6 +10,7 @@ rest is bubble.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,15 +54,40 @@ _WAITS = {
 }
 
 
-def breakdown(program: Program, run: Run) -> tuple[Breakdown, list[dict[str, float]]]:
-    """Return the average over devices, and the parts of each class of ranks."""
-    graph, step_s = program.graph, run.makespan
+class Gaps(NamedTuple):
+    """What each class of ranks waits for before each of its tasks that compute.
+
+    Attributes
+    ----------
+    tasks : int64[n]
+        By class, then in order of time.
+    from_s : float64[n]
+        End of the task before (0: none).
+    waits : dict of TaskKind to float64[n]
+        Exposed communication of each kind in the gap before the task; the rest of it is bubble.
+    """
+
+    tasks: npt.NDArray[np.int64]
+    from_s: Floats
+    waits: dict[TaskKind, Floats]
+
+
+def gaps(program: Program, run: Run) -> Gaps:
+    """Return the gaps between tasks that compute, split by what they wait for."""
+    graph = program.graph
     busy = (graph.kind == TaskKind.COMPUTE) | (graph.kind == TaskKind.OPTIMIZER)
     owner = graph.stream_device[graph.stream]
     tasks = np.flatnonzero(busy)
     tasks = tasks[np.lexsort((tasks, run.start_s[tasks], owner[tasks]))]
-    gap_from = _previous_end(tasks, owner, run)
-    waits = _waits(program, run, tasks, gap_from)
+    from_s = _previous_end(tasks, owner, run)
+    return Gaps(tasks, from_s, _waits(program, run, tasks, from_s))
+
+
+def breakdown(program: Program, run: Run) -> tuple[Breakdown, list[dict[str, float]]]:
+    """Return the average over devices, and the parts of each class of ranks."""
+    graph, step_s = program.graph, run.makespan
+    tasks, _, waits = gaps(program, run)
+    owner = graph.stream_device[graph.stream]
     classes = len(program.classes)
     parts = {name: np.zeros(classes) for name in Breakdown.__slots__}
     own = owner[tasks]
@@ -82,7 +108,7 @@ def breakdown(program: Program, run: Run) -> tuple[Breakdown, list[dict[str, flo
     parts["host_s"] += np.bincount(own, weights=host, minlength=classes)
     parts["compute_s"] += np.bincount(own, weights=kernels * ~updating, minlength=classes)
     parts["optimizer_s"] += np.bincount(own, weights=kernels * updating, minlength=classes)
-    parts["data_s"] += _after_update(program, run)
+    parts["data_s"] += after_update_s(program, run)
     # What is left; a full step leaves a rounding error of either sign.
     parts["bubble_s"] = np.maximum(step_s - np.sum(list(parts.values()), axis=0), 0.0)
     each = [{k: float(v[c]) for k, v in parts.items()} for c in range(classes)]
@@ -125,6 +151,7 @@ def _waits(
         out[kind] = np.zeros(len(tasks))
         here = graph.kind[source] == kind
         np.maximum.at(out[kind], at[here], overlap[here])
+    del source, at, overlap  # one entry an edge: they outweigh all that is left
     total = sum(out.values(), start=np.zeros(len(tasks)))
     scale = np.minimum(1.0, np.divide(gap, total, out=np.ones_like(gap), where=total > 0))
     return {kind: value * scale for kind, value in out.items()}
@@ -147,7 +174,7 @@ def _first_in_line(program: Program, run: Run) -> npt.NDArray[np.int64]:
     return first
 
 
-def _after_update(program: Program, run: Run) -> Floats:
+def after_update_s(program: Program, run: Run) -> Floats:
     """Return for each class how long parameters are gathered after the update."""
     graph = program.graph
     out = np.zeros(len(program.classes))

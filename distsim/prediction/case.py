@@ -8,6 +8,7 @@ from typing import Any
 from distsim.engine.noise import Noise
 from distsim.prediction.overheads import Checkpoint, Evaluation, Loading
 from distsim.program.build import Inputs
+from distsim.workload.footprint import Footprint
 from distsim.workload.network import Model
 from distsim.workload.op import Numerics
 from distsim.workload.shape import Shape
@@ -74,6 +75,8 @@ class Case:
         Kinds of micro batches.
     resolved : dict
         The plan and names as plain values, for output.
+    footprint : Footprint
+        What the stack allocates beside model states and kept activations.
     """
 
     name: str
@@ -93,3 +96,4 @@ class Case:
     peak_flop_per_s: float = 0.0
     noise: Jitter | None = None
     rest: Rest = field(default_factory=Rest)
+    footprint: Footprint = field(default_factory=Footprint)

@@ -188,8 +188,14 @@ class Pass:
         left = (back <= time_s) & (time_s < weight)
         return whole.sum(axis=1), left.sum(axis=1)
 
+    def recomputes(self) -> bool:
+        """Say whether layers run again in a backward pass."""
+        variants = self.program.inputs.variants
+        units = (u for v in variants for c in v.chunks[self.own.stage] for u in c.units)
+        return any(u.working_bytes for u in units if u.name == "layer")
+
     def working(self) -> Spans:
-        """Return what recomputation brings back, during each backward pass."""
+        """Return what recomputation and the loss bring back, during each backward pass."""
         inputs = self.program.inputs
         chunks = [v.chunks[self.own.stage] for v in inputs.variants]
         sizes = np.asarray([recomputed_bytes(held) for held in chunks])
@@ -201,6 +207,13 @@ class Pass:
             self._ended(self.own.end[at]),
             sizes[inputs.variants_of()[micro[back]], chunk[back]],
         )
+
+    def update(self, size_bytes: float) -> Spans:
+        """Return the optimizer's update, while its kernels run, with so many bytes."""
+        graph = self.program.graph
+        own = (graph.kind == TaskKind.OPTIMIZER) & (graph.stream == self.own.stream)
+        tasks = np.flatnonzero(own)
+        return _alike(self._began(tasks), self._ended(tasks), size_bytes)
 
     def gathered(self, domain: int) -> Spans:
         """Return the units whose parameters are whole, from their gather until they are dropped.

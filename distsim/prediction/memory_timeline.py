@@ -32,6 +32,7 @@ CATEGORIES = (
     "compression",
     "activations",
     "working",
+    "update",
     "gathered",
     "buckets",
     "messages",
@@ -183,19 +184,21 @@ def _timeline(at: Pass, needs: StageMemory, fragmentation: float) -> MemoryTimel
         "optimizer": needs.optimizer_bytes,
         "compression": needs.buffers.compression_bytes,
     }
-    parts = {name: np.zeros(len(times_s)) for name in CATEGORIES}
-    for name, value in fixed.items():
-        parts[name] += value
+    # What never changes is one number: long steps of many stages hold many timelines.
+    parts: dict[str, Floats] = {
+        name: np.broadcast_to(fixed.get(name, 0.0), len(times_s)) for name in CATEGORIES
+    }
     before = np.concatenate([[0.0], levels])
-    parts["activations"] += before[np.searchsorted(instants, times_s, side="right")]
+    parts["activations"] = before[np.searchsorted(instants, times_s, side="right")]
     for name, (of, most) in spans.items():
-        parts[name.split(":")[0]] += of.level(times_s, most)
+        category = name.split(":")[0]
+        parts[category] = parts[category] + of.level(times_s, most)
     allocated = sum(parts.values(), start=np.zeros(len(times_s)))
     # The first instant of the peak: sums of the same bytes may differ in their last bit.
     peak = int(np.argmax(allocated >= allocated.max() * (1 - 1e-12)))
     peak_s = float(times_s[peak])
     what = _words(at, spans, peak_s)
-    managed = allocated[peak] - needs.buffers.reserved_bytes
+    peak_bytes = float(allocated[peak])
     return MemoryTimeline(
         at.own.stage,
         at.own.rank,
@@ -207,7 +210,7 @@ def _timeline(at: Pass, needs: StageMemory, fragmentation: float) -> MemoryTimel
             for name, part in parts.items()
             if part[peak] > 0
         },
-        fragmentation * float(managed),
+        needs.reserve_bytes(fragmentation) - fragmentation * (needs.peak_bytes - peak_bytes),
     )
 
 
@@ -219,6 +222,8 @@ def _spans(at: Pass, needs: StageMemory) -> dict[str, tuple[Spans, float]]:
     """
     buffers, data = needs.buffers, at.program.inputs.data
     out = {"working": (at.working(), buffers.working_bytes)}
+    if needs.update.peak_bytes:
+        out["update"] = (at.update(needs.update.peak_bytes), needs.update.peak_bytes)
     for number, most in enumerate(buffers.gathered_bytes):
         out[f"gathered:{number}"] = (at.gathered(number), most)
     for number, most in enumerate(buffers.bucket_bytes):
@@ -239,7 +244,9 @@ def _words(at: Pass, spans: dict[str, tuple[Spans, float]], time_s: float) -> di
     alive = {name: int(of.alive(np.asarray([time_s]))[0]) for name, (of, _) in spans.items()}
     out = {"activations": _micro_batches(*at.in_flight(time_s))}
     if alive["working"]:
-        out["working"] = "recomputed activations"
+        out["working"] = "recomputed activations" if at.recomputes() else "copies of the logits"
+    if alive.get("update"):
+        out["update"] = "gradients and temporary arrays of the update"
     units = sum(count for name, count in alive.items() if name.startswith("gathered"))
     if units:
         out["gathered"] = f"{_plural(units, 'unit')} of gathered parameters"

@@ -186,6 +186,7 @@ def memory(case: Case) -> Memory:
                 reserved_bytes=inputs.device.reserved_bytes,
                 offload=inputs.offloading.offload if inputs.offloading else NOTHING,
                 working_bytes=max(max(recomputed_bytes(c), default=0.0) for c in chunks),
+                footprint=case.footprint,
             )
         )
     stage_of, kinds = plan.mesh().stage_of(), inputs.kinds()
@@ -196,7 +197,9 @@ def memory(case: Case) -> Memory:
     worst = int(np.argmax([s.peak_bytes / r for s, r in zip(stages, room, strict=True)]))
     peak, capacity = stages[worst].peak_bytes, float(room[worst])
     advice = memory_advice(plan, stages, capacity) if peak > capacity else ()
-    return Memory(peak, capacity, tuple(stages), advice)
+    gaps = case.footprint.fragmentation
+    share = FRAGMENTATION if gaps is None else gaps
+    return Memory(peak, capacity, tuple(stages), advice, share)
 
 
 _NAMES = {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from distsim.engine.result import Run
 from distsim.program.build import Program
@@ -31,6 +32,9 @@ class Span(NamedTuple):
 OPERATOR_SPANS = 250_000
 #: The stream on which a segment's operators are shown, beside the one that runs them.
 OPERATORS = "operators"
+#: Tasks that become spans at once.
+_BLOCK = 4096
+_CATEGORIES = {int(kind): kind.name.lower() for kind in TaskKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Timeline:
     def spans(self, *, operators: bool = True) -> Iterator[Span]:
         """Yield spans in task order, each segment followed by its operators.
 
+        Tasks become spans some thousands at a time, so that a long timeline never stands in memory.
+
         Parameters
         ----------
         operators : bool
@@ -56,37 +62,55 @@ class Timeline:
         parts = {label: self.program.parts(label) for label in self.program.contents}
         size = np.asarray([len(parts.get(i, ())) for i in range(len(graph.names))])
         every = int(size[graph.segment].sum()) + graph.n_tasks <= OPERATOR_SPANS
-        for task in range(graph.n_tasks):
-            span = self._span(task)
-            yield span
-            inner = parts.get(int(graph.segment[task]), [])
-            if operators and len(inner) > 1 and (every or graph.microbatch[task] == 0):
-                yield from _nested(span, inner)
+        for first in range(0, graph.n_tasks, _BLOCK):
+            block = slice(first, min(first + _BLOCK, graph.n_tasks))
+            labels, micros = graph.segment[block].tolist(), graph.microbatch[block].tolist()
+            for span, label, micro in zip(self._spans(block), labels, micros, strict=True):
+                yield span
+                inner = parts.get(label, [])
+                if operators and len(inner) > 1 and (every or micro == 0):
+                    yield from _nested(span, inner)
 
-    def _span(self, task: int) -> Span:
+    def _spans(self, block: slice) -> Iterator[Span]:
         graph, run, fold = self.program.graph, self.run, self.program.network.fold
-        kind = TaskKind(graph.kind[task]).name.lower()
-        stream = int(graph.stream[task])
-        owner = int(graph.stream_device[stream])
-        label, micro = int(graph.segment[task]), int(graph.microbatch[task])
-        args: dict[str, Any] = {"ranks": int(fold.count[owner])}
-        if graph.stage[task] >= 0:
-            args["stage"] = int(graph.stage[task])
-        if micro >= 0:
-            args["microbatch"] = micro
-        transfer = int(graph.transfer[task])
-        if transfer >= 0:
-            rows = slice(int(graph.demand_ptr[transfer]), int(graph.demand_ptr[transfer + 1]))
-            args["bytes"] = float(graph.demand_bytes[rows].max(initial=0.0))
-        return Span(
-            graph.names[label] if label >= 0 else kind,
-            kind,
-            int(fold.example[owner]),
-            self.program.stream_names[stream],
-            float(run.start_s[task]),
-            float(run.end_s[task] - run.start_s[task]),
-            args,
+        stream = graph.stream[block]
+        owner = graph.stream_device[stream]
+        moved = np.append(self._moved_bytes(), 0.0)
+        columns = (
+            fold.example[owner],
+            fold.count[owner],
+            stream,
+            graph.kind[block],
+            graph.segment[block],
+            graph.stage[block],
+            graph.microbatch[block],
+            graph.transfer[block],
+            moved[graph.transfer[block]],
+            run.start_s[block],
+            run.end_s[block] - run.start_s[block],
         )
+        for (
+            rank, ranks, lane, kind, label, stage, micro, transfer, size_bytes, start_s, duration_s
+        ) in zip(*(column.tolist() for column in columns), strict=True):  # fmt: skip
+            args: dict[str, Any] = {"ranks": ranks}
+            if stage >= 0:
+                args["stage"] = stage
+            if micro >= 0:
+                args["microbatch"] = micro
+            if transfer >= 0:
+                args["bytes"] = size_bytes
+            category = _CATEGORIES[kind]
+            name = graph.names[label] if label >= 0 else category
+            stream_name = self.program.stream_names[lane]
+            yield Span(name, category, rank, stream_name, start_s, duration_s, args)
+
+    def _moved_bytes(self) -> npt.NDArray[np.float64]:
+        """Return the most bytes that each transfer type puts on a link, shape (types,)."""
+        graph = self.program.graph
+        out = np.zeros(graph.n_types)
+        types = np.repeat(np.arange(graph.n_types), np.diff(graph.demand_ptr))
+        np.maximum.at(out, types, graph.demand_bytes)
+        return out
 
 
 def _nested(span: Span, parts: list[Part]) -> Iterator[Span]:

@@ -83,21 +83,29 @@ def _transfers(program: Program) -> list[tuple[TransferType, float]]:
 
 def _inside_segments(program: Program) -> list[tuple[TransferType, float]]:
     """Return how often each collective inside a layer runs inside a segment."""
-    graph, network = program.graph, program.network
-    out = []
+    graph = program.graph
+    out: list[tuple[TransferType, float]] = []
     owner = graph.stream_device[graph.stream]
     labelled = np.flatnonzero(np.isin(graph.segment, list(program.contents)))
     pairs, times = np.unique(
         np.stack([owner[labelled], graph.segment[labelled]]), axis=1, return_counts=True
     )
     for (index, label), n in zip(pairs.T.tolist(), times.tolist(), strict=True):
-        rank = int(network.fold.example[index])
-        for step in program.contents[label][1]:
-            if step.collective is not None:
-                c = step.collective
-                group = int(network.groups[c.axis].of_rank[rank])
-                kind, _ = network.best(c.axis, group, c.name, c.size_bytes)
-                out.append((kind, n / _classes_of(program, c.axis, kind)))
+        out += [(kind, n / shared) for kind, shared in inside_segment(program, index, label)]
+    return out
+
+
+def inside_segment(program: Program, index: int, label: int) -> list[tuple[TransferType, int]]:
+    """Return the collectives of a segment on a class of ranks, and how many classes share each."""
+    network = program.network
+    rank = int(network.fold.example[index])
+    out = []
+    for step in program.contents[label][1]:
+        if step.collective is not None:
+            c = step.collective
+            group = int(network.groups[c.axis].of_rank[rank])
+            kind, _ = network.best(c.axis, group, c.name, c.size_bytes)
+            out.append((kind, _classes_of(program, c.axis, kind)))
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
 import numpy as np
@@ -45,6 +45,8 @@ class Program:
         Steps of each label that is a segment, and who prices them.
     stream_names : tuple of str
     inputs : Inputs
+    collectives : dict
+        Collective of each label that is one inside a layer, with tasks of its own.
     """
 
     graph: OpGraph
@@ -54,6 +56,7 @@ class Program:
     contents: dict[int, tuple[Pricer, tuple[Step, ...]]]
     stream_names: tuple[str, ...]
     inputs: Inputs
+    collectives: dict[int, Collective] = field(default_factory=dict)
 
     def parts(self, label: int) -> list[Part]:
         """Return the operators of a segment in order, with what they take by themselves."""
@@ -144,10 +147,12 @@ def emit(inputs: Inputs, network: Network) -> Callable[[Transfers], Program]:
     factors = np.asarray([p.device.contention_factor for p in pricers])
     costs = labels.costs + [Cost()] * (len(emitter.names) - len(labels.costs))
     names = tuple(name for _, name in emitter.streams)
+    inside = labels.collectives
 
     def program(transfers: Transfers) -> Program:
         graph = emitter.graph(transfers, network.fold.capacity_bytes_per_s, factors)
-        return Program(graph, network, tuple(programs), costs, labels.contents, names, inputs)
+        classes, contents = tuple(programs), labels.contents
+        return Program(graph, network, classes, costs, contents, names, inputs, inside)
 
     return program
 

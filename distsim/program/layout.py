@@ -103,6 +103,7 @@ class Labels:
         self.emitter = emitter
         self.costs: list[Cost] = []
         self.contents: dict[int, tuple[Pricer, tuple[Step, ...]]] = {}
+        self.collectives: dict[int, Collective] = {}
 
     def label(self, entry: Entry, name: str, pricer: Pricer) -> int:
         """Register the label of an entry: its own, or the name of its pattern."""
@@ -110,6 +111,8 @@ class Labels:
         label = self.emitter.name(entry.label or name)
         self.costs.append(entry.cost)
         self.contents[label] = (pricer, entry.steps)
+        if entry.collective is not None:
+            self.collectives[label] = entry.collective
         return label
 
 

@@ -15,7 +15,7 @@ from distsim.study.money.amount import fmt_money
 from distsim.units import fmt_bytes, fmt_bytes_per_s, fmt_count, fmt_s
 
 #: What each part of the time is called.
-_PARTS = {
+PARTS = {
     "useful_s": "useful steps",
     "checkpoint_s": "checkpoints",
     "lost_s": "steps done again",
@@ -33,7 +33,7 @@ def goodput_text(found: Goodput) -> RenderableType:
     result = found.to_dict()
     return Group(
         heading(found.scenario),
-        pairs(_facts(found)),
+        pairs(goodput_facts(found)),
         Text(),
         _quantiles(found, result),
         Text(),
@@ -46,7 +46,8 @@ def goodput_text(found: Goodput) -> RenderableType:
     )
 
 
-def _facts(found: Goodput) -> dict[str, str]:
+def goodput_facts(found: Goodput) -> dict[str, str]:
+    """Return training, cluster, failures, checkpoints and their interval, each in a few words."""
     fails, t, taken, saved = found.failures, found.training, found.intervals, found.checkpoint
     shape = "" if fails.shape == 1.0 else f", Weibull of shape {fails.shape:g}"
     rate = fmt_bytes_per_s(saved.write_bytes_per_s)
@@ -109,7 +110,7 @@ class _Parts:
             if value_s > 0.0:
                 shown = bar(value_s / whole, _BAR_WIDTH, ascii_only=options.ascii_only)
                 share = percent(value_s / whole)
-                rows.append([_PARTS[name], fmt_s(value_s), share, Text(shown, style="cyan")])
+                rows.append([PARTS[name], fmt_s(value_s), share, Text(shown, style="cyan")])
         yield columns(("part", "time", "share", ""), rows, left=(0, 3))
 
 

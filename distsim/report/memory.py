@@ -60,12 +60,13 @@ def _at_peak(memory: Memory, timelines: Sequence[MemoryTimeline]) -> list[Text]:
     if not timelines:
         return []
     seen = timelines[_fullest(memory)]
-    reserve = memory.stages[_fullest(memory)].reserve_bytes(memory.fragmentation)
+    stage = memory.stages[_fullest(memory)]
+    reserve = stage.reserve_bytes(memory.fragmentation)
+    managed = stage.peak_bytes - stage.buffers.reserved_bytes
     return [
         Text(f"Peak of stage {seen.stage} from {fmt_s(seen.peak_s)}: {seen.holds}."),
         Text(
-            f"Reserve for gaps in the allocator, on top: {fmt_bytes(reserve)} "
-            f"({percent(memory.fragmentation, 0)}).",
+            f"The allocator may hold {fmt_bytes(reserve)} more ({percent(reserve / managed, 0)}).",
             style="dim",
         ),
     ]

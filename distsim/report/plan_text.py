@@ -14,6 +14,8 @@ from distsim.study.money.amount import fmt_money
 from distsim.study.plan.result import Choice, Planned
 from distsim.units import fmt_bytes, fmt_count, fmt_s
 
+#: Share of the memory below which what is left is worth a word.
+_LITTLE = 0.05
 _OBJECTIVES = {"time": "the fastest", "cost": "the cheapest", "energy": "the least energy"}
 
 
@@ -31,17 +33,30 @@ def plan_text(planned: Planned, *, written: str | None = None) -> RenderableType
     parts += [heading(f"The best plans, {name} first"), _table(planned, planned.top), Text()]
     parts += [heading("Next to the chosen plan"), _rejected(planned), Text()]
     parts.append(_searched(planned))
-    parts += [Text(note, style="yellow") for note in planned.notes]
+    parts += [Text(note, style="yellow") for note in (*planned.notes, *_tight(planned.best))]
     if written is not None:
         parts.append(Text(f"Written to {written}: distsim run {written}"))
     return Group(*parts)
+
+
+def _tight(best: Choice) -> tuple[str, ...]:
+    """Say that little memory is left, if so: gaps of an allocator are not in the peak."""
+    left = best.outcome.capacity_bytes - best.outcome.peak_bytes
+    if left > _LITTLE * best.outcome.capacity_bytes:
+        return ()
+    return (
+        f"{fmt_bytes(left)} of memory are left for the gaps of the allocator, which may need more: "
+        "distsim run FILE --memory says how much",
+    )
 
 
 def _answer(planned: Planned) -> RenderableType:
     """Answer which cluster size is needed."""
     best, total = planned.best, planned.best.total
     head = Text(f"{best.devices:,} {planned.device}", style="bold")
-    head.append(f" train {planned.model} on {_tokens(planned.tokens)} tokens in {_days(total.time_s)}")
+    head.append(
+        f" train {planned.model} on {_tokens(planned.tokens)} tokens in {_days(total.time_s)}"
+    )
     finish = planned.finish(best)
     if finish:
         head.append(f", until {finish}")
@@ -54,7 +69,7 @@ def _answer(planned: Planned) -> RenderableType:
         "energy": _energy(total.energy_j)
         + (f", {total.co2_kg / 1e3:,.0f} t CO2" if total.co2_kg is not None else ""),
         "step": f"{fmt_s(outcome.step_s)}, MFU {percent(outcome.mfu)}, "
-        f"{fmt_count(outcome.tokens_per_s)} tokens/s",
+        f"{outcome.tokens_per_s:,.0f} tokens/s",
         "plan": plan_words(best.plan()),
         "memory": f"{fmt_bytes(outcome.peak_bytes)} of {fmt_bytes(outcome.capacity_bytes)}",
         "model": f"{planned.model}, {parameters(planned.parameters)}",
@@ -138,7 +153,7 @@ def _value(value: object) -> str:
 def _searched(planned: Planned) -> Text:
     s = planned.searched
     return Text(
-        f"{s['candidates']:,} plans: {s['does_not_fit']:,} do not fit, {s['pruned']:,} cannot win by "
-        f"their lower bound, {s['evaluated']:,} were predicted.",
+        f"{s['candidates']:,} plans: {s['does_not_fit']:,} do not fit, {s['pruned']:,} cannot win "
+        f"by their lower bound, {s['evaluated']:,} were predicted.",
         style="dim",
     )

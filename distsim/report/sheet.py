@@ -119,10 +119,10 @@ class Sheet:
         UsageError
             DS640 where matplotlib is not installed.
         """
+        drawn = figure(width, height)
         from matplotlib.patches import FancyBboxPatch, PathPatch
         from matplotlib.path import Path
 
-        drawn = figure(width, height)
         drawn.set_layout_engine("none")
         drawn.set_facecolor("white")
         axes = drawn.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
@@ -180,9 +180,14 @@ def _renderer() -> Any:
 def width_of(text: str, size: float = NORMAL, bold: bool = False) -> float:
     """Return the width of a text in inches, a little rounded up: renderers differ.
 
-    A wide letter, as of Chinese, is as wide as it is high, whether the font has it or not.
+    A wide letter, as of Chinese, is as wide as it is high, whether the font has it or not. Without
+    matplotlib a letter counts as 0.62 of its height, 0.7 in bold, which few words exceed.
     """
-    from matplotlib.font_manager import FontProperties
+    try:
+        from matplotlib.font_manager import FontProperties
+    except ImportError:
+        letters = sum(2.0 if east_asian_width(c) in "WF" else 1.0 for c in text)
+        return letters * size * (0.7 if bold else 0.62) / _POINTS
 
     wide = sum(east_asian_width(letter) in "WF" for letter in text)
     narrow = "".join(letter for letter in text if east_asian_width(letter) not in "WF")

@@ -65,10 +65,7 @@ def topology_figure(topology: Topology) -> Figure:
     """
     reach = reach_of(topology)
     blocks, names, strokes = blocks_of(topology, reach), names_of(reach.ends), strokes_of(topology)
-    if _is_direct(names, blocks):
-        body, width, height = direct_sheet(topology, names, strokes)
-    else:
-        body, width, height = _boxed(topology, names, blocks, strokes)
+    body, width, height = _body(topology, names, blocks, strokes)
     legend, legend_width, legend_height = _legend(topology, reach, strokes)
     inner = max(width, legend_width, _NARROWEST)
     header, header_height = _header(topology, reach, blocks, names, inner)
@@ -79,6 +76,26 @@ def topology_figure(topology: Topology) -> Figure:
     y += height + 0.3
     sheet.take(header, _MARGIN, y)
     return sheet.figure(inner + 2 * _MARGIN, y + header_height + _MARGIN)
+
+
+def topology_body(topology: Topology, strokes: Sequence[Stroke]) -> tuple[Sheet, float, float]:
+    """Return the drawing without title and legend, and its width and height in inches.
+
+    Parameters
+    ----------
+    strokes : sequence of Stroke
+        How the links of each class are drawn.
+    """
+    reach = reach_of(topology)
+    return _body(topology, names_of(reach.ends), blocks_of(topology, reach), strokes)
+
+
+def _body(
+    topology: Topology, names: Names, blocks: Blocks, strokes: Sequence[Stroke]
+) -> tuple[Sheet, float, float]:
+    if _is_direct(names, blocks):
+        return direct_sheet(topology, names, strokes)
+    return _boxed(topology, names, blocks, strokes)
 
 
 def _is_direct(names: Names, blocks: Blocks) -> bool:

@@ -94,6 +94,7 @@ def _resolve(scenario: Scenario, profile: Profile | None) -> Case:
         hardware_flop=batches.model_flop
         + _recomputed_flop(spec, inputs.plan, batches, length, stack.early_stop),
         optimizer_bytes=states,
+        footprint=stack.footprint,
         parameters=spec.parameters,
         evaluator=scenario.evaluator,
         network=spec,

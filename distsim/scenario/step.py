@@ -123,8 +123,19 @@ def _division(
         resolve_load(scenario, model),
         overlap_shared=scenario.plan.overlap_shared_experts,
         sent_share=resolve_sent_share(scenario, plan, model, machine),
-        software=Software(stack.layer_wait_s, stack.early_stop),
+        software=software_of(stack, numerics),
     )
+
+
+def software_of(stack: Stack, numerics: Numerics) -> Software:
+    """Return what a stack does around the operators of a layer and of the loss.
+
+    Logits that are products in fp32 need no copy.
+    """
+    given, copied = stack.footprint, numerics.activation_bytes < 4
+    whole = given.loss_copies if copied else 0.0
+    divided = given.divided_loss_copies if copied and not stack.fusion.cross_entropy else whole
+    return Software(stack.layer_wait_s, stack.early_stop, whole, divided)
 
 
 def resolve_load(scenario: Scenario, model: Model) -> ExpertLoad | None:

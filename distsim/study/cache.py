@@ -20,19 +20,21 @@ from distsim.scenario.schema import Scenario
 from distsim.study.digest import Keys, own_digest
 from distsim.study.evaluate import INTERNAL, Outcome, Runner
 from distsim.study.pool import DIED, OnResult
+from distsim.version import __version__
 
 #: Marks the file as ours ("DSIM"), and its form.
 APPLICATION_ID, FORM = 0x4453494D, 1
 #: How long a writer waits for another one, s.
 BUSY_S = 30.0
+#: Tries to turn a new file to write-ahead mode while others do the same.
+_TRIES = 100
 #: Bytes from which rows of other versions are dropped.
 LARGE_BYTES = 500e6
 #: Outcomes that say something of the moment and not of the scenario.
 _PASSING = (INTERNAL, DIED)
 
 _CREATE = (
-    "CREATE TABLE IF NOT EXISTS outcomes "
-    "(key TEXT PRIMARY KEY, version TEXT NOT NULL, outcome TEXT NOT NULL) WITHOUT ROWID"
+    "CREATE TABLE outcomes (key TEXT PRIMARY KEY, version TEXT NOT NULL, outcome TEXT NOT NULL)"
 )
 Warn = Callable[[str], None]
 
@@ -63,7 +65,7 @@ class Cache:
         self.path = os.fspath(path)
         self.keeps = True
         self._warn = warn
-        self._version = own_digest()
+        self._version = f"{__version__}+{own_digest()[:16]}"
         self._connection = _opened(self.path)
         try:
             self._prepare()
@@ -73,31 +75,62 @@ class Cache:
 
     def _prepare(self) -> None:
         try:
-            mark, form = self._pragma("application_id"), self._pragma("user_version")
-            tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if (mark, form, tables) != (0, 0, 0):
-                _check(self.path, mark, form)
+            self._to_wal()
             self._connection.execute("PRAGMA synchronous=NORMAL")
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            if (mark, form, tables) == (0, 0, 0):
-                self._create()
-            self._connection.execute("SELECT key, version, outcome FROM outcomes LIMIT 1")
+            # In one transaction, for another sweep may make the same file at this moment.
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._make_or_check()
             self._drop_if_large()
+            self._connection.execute("COMMIT")
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.rollback()
             if not _is_read_only(error):
                 raise _unusable(self.path, error) from None
-            self._stop(error)
+            self._read_only(error)
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
-    def _create(self) -> None:
-        # Two sweeps may begin at once: each of these does nothing the second time.
-        for statement in (
-            _CREATE,
-            f"PRAGMA application_id={APPLICATION_ID}",
-            f"PRAGMA user_version={FORM}",
-        ):
-            self._connection.execute(statement)
+    def _read_only(self, error: sqlite3.Error) -> None:
+        """Go on with what is there, if it can be read at all."""
+        try:
+            self._check()
+        except sqlite3.Error:
+            raise _unusable(self.path, error) from None
+        self._stop(error)
+
+    def _to_wal(self) -> None:
+        """Turn an empty file, and no other, to write-ahead mode."""
+        if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return
+        for _ in range(_TRIES):
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                # This statement does not wait for a lock, but a transaction does.
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.execute("ROLLBACK")
+
+    def _make_or_check(self) -> None:
+        if self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            self._check()
+            return
+        self._connection.execute(_CREATE)
+        self._connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        self._connection.execute(f"PRAGMA user_version={FORM}")
+
+    def _check(self) -> None:
+        """Refuse the file of another program, or of another form.
+
+        Raises
+        ------
+        FileError
+            DS681, DS687.
+        """
+        _check(self.path, self._pragma("application_id"), self._pragma("user_version"))
+        self._connection.execute("SELECT key, version, outcome FROM outcomes LIMIT 1")
 
     def _pragma(self, name: str) -> int:
         return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])

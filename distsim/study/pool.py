@@ -20,6 +20,7 @@ from itertools import islice
 from typing import Any
 
 from distsim.errors import UsageError, nearest
+from distsim.positions import Positions
 from distsim.scenario.schema import Scenario
 from distsim.study.digest import own_digest
 from distsim.study.evaluate import Outcome, Runner, evaluate
@@ -160,13 +161,12 @@ def _tasks(scenarios: list[tuple[int, Scenario]], directory: str) -> list[tuple[
 
 
 def _absolute(scenario: Scenario) -> Scenario:
-    """Return the scenario with a directory that means the same from anywhere."""
+    """Return the scenario for another process: its directory means the same from anywhere.
+
+    Where its values stand is left behind, for an outcome does not say it.
+    """
     positions = scenario.positions
-    if os.path.isabs(positions.directory):
-        return scenario
-    moved = positions.copy()
-    moved.directory = os.path.abspath(positions.directory)
-    return scenario.at(moved)
+    return scenario.at(Positions(positions.file, os.path.abspath(positions.directory)))
 
 
 def _told(index: int, outcome: Outcome, on_result: OnResult | None) -> tuple[int, Outcome]:

@@ -11,8 +11,9 @@ def memory_of(row: ValidationRow, case: Case) -> float:
     """Return the bytes that the reading of a row corresponds to.
 
     ``allocated`` is the most that tensors take, without what the runtime takes beside them;
-    ``reserved`` adds the gaps of the allocator; ``device`` is all that a process holds. Of the
-    fullest stage, or of the one that the row names.
+    ``reserved`` adds what the allocator holds beyond; ``device`` is all that a process holds. Of
+    the fullest stage, or of the one that the row names. An allocator that finds the device full
+    gives back what is free before it asks again, so it never holds more than there is.
     """
     needs = memory(case)
     stages = needs.stages if row.memory_stage is None else (needs.stages[row.memory_stage],)
@@ -20,5 +21,6 @@ def memory_of(row: ValidationRow, case: Case) -> float:
     allocated = stage.peak_bytes - stage.buffers.reserved_bytes
     if row.memory_kind == "allocated":
         return allocated
-    held = allocated + stage.reserve_bytes(needs.fragmentation)
+    room = max(needs.capacity_bytes - stage.buffers.reserved_bytes, allocated)
+    held = min(allocated + stage.reserve_bytes(needs.fragmentation), room)
     return held if row.memory_kind == "reserved" else held + stage.buffers.reserved_bytes

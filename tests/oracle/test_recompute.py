@@ -28,7 +28,8 @@ def kept(p: Prediction) -> float:
 
 
 def working(p: Prediction) -> float:
-    return max(u.working_bytes for c in p.timeline.program.inputs.chunks[0] for u in c.units)
+    units = [u for c in p.timeline.program.inputs.chunks[0] for u in c.units]
+    return max(u.working_bytes for u in units if u.name == "layer")
 
 
 def layer_bytes() -> float:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,47 @@ def test_a_cache_that_may_not_be_written_is_read(tmp_path: Path) -> None:
     assert len(said) == 1 and "readonly" in said[0]
 
 
+_READ_ONLY = """
+import os, sys
+from distsim.errors import FileError
+from distsim.study.cache import Cache
+from distsim.study.digest import own_digest
+from tests.sweeping import made_up
+
+own_digest()  # what has to be read is read before the rights are given up
+path, directory = sys.argv[1:3]
+with Cache(path) as cache:
+    cache.put("known", made_up())
+os.chmod(path, 0o444)
+os.chmod(directory, int(sys.argv[3], 8))
+if os.getuid() == 0:
+    os.setuid(65534)  # root may write everywhere
+said = []
+try:
+    with Cache(path, said.append) as cache:
+        print(cache.get("known") == made_up(), cache.put("new", made_up()), len(said))
+except FileError as error:
+    print(error.code, len(said))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="needs rights as Unix has them")
+@pytest.mark.parametrize(("mode", "expected"), [("777", "True False 1"), ("555", "DS680 0")])
+def test_a_file_or_a_directory_without_the_right_to_write(mode: str, expected: str) -> None:
+    # Not below tmp_path, which others may not enter.
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", _READ_ONLY, f"{directory}/c.sqlite", directory, mode],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        os.chmod(directory, 0o755)
+    assert (done.stdout, done.returncode) == (f"{expected}\n", 0), done.stderr
+
+
 def test_the_default_cache_that_cannot_be_used_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -252,12 +294,13 @@ def test_rows_of_other_versions_go_when_the_file_is_large(
     path = tmp_path / "c.sqlite"
     with Cache(path) as cache:
         cache.put("old", made_up())
-        cache._version = "mine"
+        cache._version = "0.1.0+mine"
         cache.put("new", made_up())
     with Cache(path) as cache:
         assert len(cache) == 2
     monkeypatch.setattr(module, "LARGE_BYTES", 1)
     monkeypatch.setattr(module, "own_digest", lambda: "mine")
+    monkeypatch.setattr(module, "__version__", "0.1.0")
     with Cache(path) as cache:
         assert (len(cache), cache.get("old"), cache.get("new")) == (1, None, made_up())
 

@@ -82,6 +82,24 @@ def test_a_second_time_nothing_is_evaluated(scenario: str, capsys: Capsys) -> No
     assert "3 evaluated now, 0 known" in capsys.readouterr().out
 
 
+def test_a_default_cache_that_is_corrupt_is_a_warning(
+    scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capsys
+) -> None:
+    monkeypatch.setattr("distsim.study.cache.default_path", lambda: tmp_path / "damaged")
+    (tmp_path / "damaged").write_text("damaged")
+    assert main(["sweep", scenario, "--devices", "8:32"]) == 0
+    captured = capsys.readouterr()
+    assert "3 evaluated now, 0 known" in captured.out
+    assert captured.err.startswith("warning: the cache") and captured.err.count("\n") == 1
+    assert (tmp_path / "damaged").read_text() == "damaged"
+
+
+def test_several_jobs_are_not_swept(capsys: Capsys, tmp_path: Path) -> None:
+    (tmp_path / "jobs.yaml").write_text("jobs: []\n")
+    assert main(["sweep", str(tmp_path / "jobs.yaml"), "--devices", "8:64"]) == 2
+    assert "DS245" in capsys.readouterr().err
+
+
 def test_nothing_that_fits_is_exit_code_1(scenario: str, capsys: Capsys) -> None:
     words = ["sweep", scenario, "--devices", "8,16", "--set", "plan.tp=3,5", "--no-cache"]
     assert main([*words, "-o", "t.csv", "--plot", "t.svg"]) == 1

@@ -16,6 +16,7 @@ import pytest
 
 import distsim as ds
 from distsim.errors import UsageError
+from distsim.files import shipped
 from distsim.positions import Positions
 from distsim.study import pool
 from distsim.study.evaluate import Outcome
@@ -37,6 +38,9 @@ class _Poison:
 
     positions = Positions("", "/")
     cluster = SimpleNamespace(devices=8)
+
+    def at(self, _: Positions) -> _Poison:
+        return self
 
     def __reduce__(self) -> Any:
         return os._exit, (1,)
@@ -82,6 +86,24 @@ def test_an_error_in_distsim_is_an_outcome(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DISTSIM_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         dict(Serial().run(scenarios(1)))
+
+
+def test_files_beside_a_scenario_are_found_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = shipped("topologies", "dgx-a100").read_text(encoding="utf-8")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "net.yaml").write_text(text)
+    written = json.dumps(SMALL | {"cluster": {"topology": "net.yaml", "devices": 8}})
+    (tmp_path / "there" / "s.yaml").write_text(written)
+    monkeypatch.chdir(tmp_path)
+    scenario = ds.load("there/s.yaml")
+    ((_, found),) = Loky(2).run([scenario])
+    assert found.possible
+    assert found == dict(Serial().run([scenario]))[0]
+    monkeypatch.chdir(tmp_path / "there")  # and a name that is seen from where one is
+    beside = ds.load(json.loads(written))
+    assert dict(Loky(2).run([beside]))[0] == found
 
 
 @pytest.mark.filterwarnings("ignore:A worker stopped while some jobs")
@@ -152,6 +174,7 @@ _ON_A_CLUSTER = """
 import json, os, signal, sys
 from distributed import LocalCluster
 from distsim.errors import UsageError
+from distsim.files import shipped
 from distsim.study import pool
 from tests.unit.test_sweep_pool import scenarios
 

@@ -63,6 +63,7 @@ def test_a_plan_that_does_not_fit_keeps_its_numbers() -> None:
     [
         ({"set_": ["plan.tq=1,2"]}, "DS201"),
         ({"set_": ["pln.tp=1,2"]}, "DS201"),
+        ({"set_": ["plan.recompute=none,{mod: full}"]}, "DS201"),  # though the first is fine
         ({"set_": ["plan.tp.x=1,2"]}, "DS621"),
         ({"set_": ["plan.tp=a,b"]}, "DS202"),
         ({"set_": ["plan.tp=1,2", "plan.tp=4"]}, "DS661"),
@@ -94,7 +95,9 @@ def test_a_scenario_that_is_wrong_by_itself_is_no_row() -> None:
     with pytest.raises(DistsimError) as caught:
         space_of(wrong, set_=["plan.tp=1,2"]).points()
     assert caught.value.path == ("batch", "global_size")
-    # Unless the sweep is what mends it.
+    # Unless the sweep is what mends it, if only in part.
+    half = space_of(wrong, set_=["batch.global_size=-1,8"]).points()
+    assert [p.scenario is not None for p in half] == [False, True]
     mended = space_of(wrong, set_=["batch.global_size=8,16"]).points()
     assert all(p.scenario is not None for p in mended)
 

@@ -30,7 +30,9 @@ def ask(
 ) -> Planned:
     """Find a plan; see `distsim.plan`."""
     varied, others = restrictions(set_)
-    scenario = source if isinstance(source, Scenario) and not others else load(_plain(source), others)
+    scenario = (
+        source if isinstance(source, Scenario) and not others else load(_plain(source), others)
+    )
     given: dict[str, object] = {}
     if space is not None:
         given |= space if isinstance(space, Mapping) else space_file(str(space))

@@ -116,7 +116,7 @@ class _Passes:
         node = batch.sources.setting.machine(int(batch["devices"][0])).topology.devices_per_node
         wide = (batch["tp"] * batch["cp"] > node) | (batch["ep"] * batch["etp"] > node)
         per_stage = batch["devices"] // batch.pipe.pp
-        loose = batch.each("meets")[batch.of] | wide
+        loose = np.asarray(batch.each("meets")[batch.of], dtype=bool) | wide
         if batch.pipe.pp > 1:
             loose |= (per_stage % node != 0) & batch.overlap["overlap_p2p"]
             loose |= batch.overlap["overlap_p2p"] & links.meet("hop", ("send",))
@@ -171,7 +171,8 @@ class _Passes:
         blocked[..., back] = batch.composition.returns
         per = self.duration + blocked * self._blocked_s[:, None, None, None]
         kinds = [FORWARD, INPUT, WEIGHT] if counts.splits_backward else [FORWARD, BACKWARD]
-        more = counts.extra * per[..., kinds].sum(axis=(2, 3))
+        extra = (batch.microbatches - batch.few)[:, None]
+        more = extra * per[..., kinds].sum(axis=(2, 3))
         stages = np.arange(batch.pipe.pp)
         ends, starts, through, from_last = np.zeros((4, len(batch), batch.pipe.pp))
         for x in range(2):
@@ -197,9 +198,9 @@ class _Passes:
         )  # fmt: skip
         if not counts.splits_backward:
             # The last micro batch comes backward to the last chunk of each stage.
-            at = stages, counts.ends[:, 1]
+            last = counts.ends[:, 1]
             come = np.maximum.accumulate(from_last[:, ::-1], axis=1)[:, ::-1]
-            starts = np.maximum(starts, come - after[:, *at] - backward[:, *at])
+            starts = np.maximum(starts, come - after[:, stages, last] - backward[:, stages, last])
         if batch.pipe.schedule == "1f1b" and batch.pipe.pp > 1:
             ends[:, 0] = np.maximum(ends[:, 0], self._round_trips(forward, backward))
         return ends - self.credit_s, starts - self.credit_s
@@ -225,7 +226,7 @@ class _Passes:
         best = np.zeros(len(self.batch))
         for s in range(pp - 1):
             width = pp - s
-            turns, rest = divmod(m - 1, width)
+            turns, rest = np.divmod(m - 1, width)
             cycle = both[:, s:].sum(axis=1) + 2 * (width - 1) * hop
             cycle = cycle + (self._blocked_s if s else 0.0)
             best = np.maximum(best, whole + turns * cycle + rest * both[:, -1])
@@ -246,8 +247,8 @@ def _ready(batch: Batch, passes: _Passes, data: DataTimes, when: Modes) -> Float
     slower = data.reduce_s.max(axis=0)
     beside = np.maximum(ends + data.tail_s, starts + np.maximum(slower, data.buckets_s))
     out = np.where(when.at_last[:, None], beside, out)
-    each = np.maximum(ends, m * slower)
-    return np.where(when.each[:, None], np.maximum(out, each), out)
+    each = np.maximum(ends, m[:, None] * slower)
+    return np.asarray(np.where(when.each[:, None], np.maximum(out, each), out))
 
 
 def _single(
@@ -272,7 +273,7 @@ def _single(
     ends = np.where(when.gather_forward[:, None], np.maximum(ends, forth[:, None]), ends)
     # Blocking reductions after every micro batch.
     stops = (when.each & when.blocking)[:, None]
-    waits = (m - 1) * data.reduce_s.max(axis=0)
+    waits = (m - 1)[:, None] * data.reduce_s.max(axis=0)
     return np.where(stops, ends + waits, ends), starts
 
 
@@ -293,7 +294,6 @@ def _update_s(batch: Batch) -> Floats:
     for d in range(2):
         held = (batch.each("parameters")[:, d] @ units.T)[batch.of]
         shard = np.where(batch["zero"] >= 1, batch.sizes()[d], 1)[:, None]
-        shard = shard / (1 if d else 1)
         out += np.where(held > 0, constant + slope * held / shard, 0.0)
     return np.maximum(out, np.where(out > 0, host, 0.0))
 

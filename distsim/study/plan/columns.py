@@ -1,7 +1,7 @@
 """What memory and time of a batch of candidates have in common: one schedule over one division.
 
-Candidates are taken in batches of one pipe and one number of micro batches, so that counts of
-actions are the same for all of them and everything else is a column.
+Candidates are taken in batches of one pipe whose micro batches run in the same order, so that counts
+of actions are the same for all of them and everything else is a column.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from distsim.cost.stack import Overlap
 from distsim.parallel.mesh import Mesh
 from distsim.study.plan.layers import Layer, Way, kinds_of, layer
-from distsim.study.plan.pipes import Composition, Counts, Pipe, composition, counts
+from distsim.study.plan.pipes import Composition, Counts, Pipe, composition, counts, short
 from distsim.study.plan.setting import Setting
 from distsim.study.plan.space import OVERLAPS, Candidates
 from distsim.study.plan.wires import Options, Wires, joined
@@ -111,7 +111,7 @@ class Sources:
 
 @dataclass(slots=True)
 class Batch:
-    """Candidates of one pipe and one number of micro batches.
+    """Candidates of one pipe, whose micro batches the same order stands for.
 
     Attributes
     ----------
@@ -119,8 +119,9 @@ class Batch:
         Where they stand among all.
     found : Candidates
     pipe : Pipe
-    microbatches : int
     counts : Counts
+    few : int
+        Micro batches that `counts` are of.
     composition : Composition
     numbers : int64[layers]
         Distinct layers, and `of` the one of each candidate.
@@ -134,8 +135,8 @@ class Batch:
     rows: Ints
     found: Candidates
     pipe: Pipe
-    microbatches: int
     counts: Counts
+    few: int
     composition: Composition
     numbers: Ints
     of: Ints
@@ -162,6 +163,11 @@ class Batch:
         )
 
     @property
+    def microbatches(self) -> Ints:
+        """Micro batches of each candidate, int64[n]."""
+        return self.found["microbatches"]
+
+    @property
     def layers(self) -> list[Layer]:
         """The distinct layers."""
         return [self.sources.layers[i] for i in self.numbers.tolist()]
@@ -178,7 +184,7 @@ class Batch:
 
     def stage_units(self) -> Ints:
         """Return the units of each stage, int64[stages, units]."""
-        return self.composition.units[self.composition.of_chunk].sum(axis=1)
+        return np.asarray(self.composition.units[self.composition.of_chunk].sum(axis=1))
 
     def sizes(self) -> Ints:
         """Return the ranks that hold the same parameters, int64[2, n]: of all, of experts."""
@@ -204,32 +210,44 @@ def switches(setting: Setting, overlap: Ints, zero: Ints) -> dict[str, Flags]:
 
 
 def batches(sources: Sources, found: Candidates) -> Iterator[Batch]:
-    """Yield all candidates, those of one pipe and number of micro batches together."""
+    """Yield all candidates, those of one pipe and the same order of micro batches together."""
     if not len(found):
         return
     overlap = switches(sources.setting, found["overlap"], found["zero"])
     number = _layer_numbers(sources, found, overlap["overlap_tensor"])
     mesh = _mesh_numbers(sources, found)
-    key = np.stack([found["pipe"], found["microbatches"]])
+    few = _few(found)
+    key = np.stack([found["pipe"], few])
     order = np.lexsort(key[::-1])
     ends = np.flatnonzero((np.diff(key[:, order], axis=1) != 0).any(axis=0)) + 1
     for rows in np.split(order, ends):
         pipe = found.pipes[int(found["pipe"][rows[0]])]
-        microbatches = int(found["microbatches"][rows[0]])
+        count = int(few[rows[0]])
         distinct, of = np.unique(number[rows], return_inverse=True)
         yield Batch(
             sources,
             rows,
             found.take(rows),
             pipe,
-            microbatches,
-            counts(pipe.schedule, pipe.pp, microbatches, pipe.v),
+            counts(pipe.schedule, pipe.pp, count, pipe.v),
+            count,
             sources.composition(pipe),
             distinct,
             of.reshape(-1),
             mesh[rows],
             {name: flags[rows] for name, flags in overlap.items()},
         )
+
+
+def _few(found: Candidates) -> Ints:
+    """Return how many micro batches stand for those of each candidate."""
+    pairs = np.stack([found["pipe"], found["microbatches"]], axis=1)
+    first, inverse = _distinct(pairs)
+    out = []
+    for number, microbatches in pairs[first].tolist():
+        pipe = found.pipes[number]
+        out.append(short(pipe.schedule, pipe.pp, microbatches, pipe.v))
+    return np.asarray(out, dtype=np.int64)[inverse]
 
 
 def _layer_numbers(sources: Sources, found: Candidates, overlap_tensor: Flags) -> Ints:

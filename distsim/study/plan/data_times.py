@@ -27,9 +27,7 @@ class Links:
 
     batch: Batch
 
-    def least_s(
-        self, axis: str, collective: str, size_bytes: Floats, share: float = 1.0
-    ) -> Floats:
+    def least_s(self, axis: str, collective: str, size_bytes: Floats, share: float = 1.0) -> Floats:
         """Return the least time of a size of each candidate, float64[n, ...]."""
         ways = self.batch.sources.ways(axis, collective, share)
         shape = (len(self.batch), *[1] * (size_bytes.ndim - 1), -1)
@@ -42,9 +40,11 @@ class Links:
         pairs, of = np.unique(batch.mesh * len(batch.numbers) + batch.of, return_inverse=True)
         found = [
             batch.sources.meets(axis, m, int(batch.numbers[lay]), collectives)
-            for m, lay in zip(*map(np.ndarray.tolist, np.divmod(pairs, len(batch.numbers))), strict=True)
+            for m, lay in zip(
+                *map(np.ndarray.tolist, np.divmod(pairs, len(batch.numbers))), strict=True
+            )
         ]
-        return np.asarray(found)[of.reshape(-1)]
+        return np.asarray(np.asarray(found)[of.reshape(-1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,9 @@ def data_times(batch: Batch, links: Links, when: Modes) -> DataTimes:
     plan, numerics = setting.scenario.plan, setting.numerics
     n, pp = len(batch), batch.pipe.pp
     reduce_s, gather_s = np.zeros((2, 2, n, pp))
-    out = DataTimes(reduce_s, *np.zeros((2, n, pp)), gather_s, *np.zeros((2, n)))
+    tail_s, buckets_s = np.zeros((2, n, pp))
+    first_s, unit_s = np.zeros((2, n))
+    out = DataTimes(reduce_s, tail_s, buckets_s, gather_s, first_s, unit_s)
     if plan.grad_compression != "none" or plan.dp_replicas > 1:
         return out
     units = batch.stage_units()

@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from distsim.parallel.data import Domain
 from distsim.parallel.dispatch import DISPATCHERS, sent_copies
-from distsim.parallel.division import Division, Software
+from distsim.parallel.division import Division
+from distsim.parallel.memory import fp8_elements
 from distsim.parallel.mesh import Mesh
 from distsim.parallel.plan import Plan
 from distsim.parallel.recompute import group_unit, plain_unit
@@ -28,7 +29,7 @@ from distsim.parallel.step import Collective, Step, Unit
 from distsim.program.groups import MESH_AXIS, inside_axes
 from distsim.program.segment import Pricer
 from distsim.scenario.lengths import padded_vocabulary
-from distsim.scenario.step import division_of, operators_of
+from distsim.scenario.step import division_of, operators_of, software_of
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT
 from distsim.study.plan.setting import Setting
 from distsim.study.plan.wires import Wires
@@ -87,8 +88,9 @@ class Layer:
     parameters, states_bytes, copies : float64[2, units]
         Of each domain (all but experts, experts): parameters, bytes of optimizer state, elements of
         matrices that are copied to fp8.
-    at_once : float64[2, units]
-        Most parameters that a collective of ZeRO-3 holds, beside lists of arrays.
+    at_once, largest : float64[2, units]
+        Most parameters that a collective of ZeRO-3 holds, beside lists of arrays; elements of the
+        largest matrix.
     saved_bytes, weight_bytes, working_bytes : float64[units]
     boundary_bytes : float
     gather_s : float
@@ -111,6 +113,7 @@ class Layer:
     states_bytes: Floats
     copies: Floats
     at_once: Floats
+    largest: Floats
     saved_bytes: Floats
     weight_bytes: Floats
     working_bytes: Floats
@@ -165,8 +168,7 @@ def layer(setting: Setting, wires: Wires, way: Way) -> Layer:
         overlap_shared=setting.scenario.plan.overlap_shared_experts,
         sent_share=_sent_share(setting, plan),
     )
-    software = Software(setting.stack.layer_wait_s, setting.stack.early_stop)
-    division = replace(division, software=software)
+    division = replace(division, software=software_of(setting.stack, setting.numerics))
     units = _units(plan, division, operators, MODES[way.mode])
     times = _Times(setting, wires, plan)
     priced = [times.of(unit) for unit in units]
@@ -179,10 +181,10 @@ def layer(setting: Setting, wires: Wires, way: Way) -> Layer:
     def held(of: Domain, unit: Unit) -> float:
         return state_bytes(optimizer, numerics, of.parameters(unit), of.matrices(unit))
 
-    def most(of: Domain, unit: Unit) -> float:
-        if setting.stack.sharded.by_weight:
-            return max((m.elements for m in of.matrices(unit)), default=0.0)
-        return of.parameters(unit)
+    def largest(of: Domain, unit: Unit) -> float:
+        return max((m.elements for m in of.matrices(unit)), default=0.0)
+
+    most = largest if setting.stack.sharded.by_weight else Domain.parameters
 
     def table(of: object) -> Floats:
         return np.asarray([[of(d, u) for u in units] for d in domains])  # type: ignore[operator]
@@ -195,8 +197,9 @@ def layer(setting: Setting, wires: Wires, way: Way) -> Layer:
         wait_s,
         table(lambda d, u: d.parameters(u)),
         table(held),
-        table(lambda d, u: sum(m.elements for m in d.matrices(u) if not m.table)),
+        table(fp8_elements),
         table(most),
+        table(largest),
         np.asarray([u.saved_bytes for u in units]),
         np.asarray([u.weight_bytes for u in units]),
         np.asarray([u.working_bytes for u in units]),

@@ -37,15 +37,17 @@ def bucket_bytes(batch: Batch) -> Floats:
     if given:
         return np.full(len(batch), float(given))
     elements = np.maximum(BUCKET_ELEMENTS, BUCKET_ELEMENTS_PER_REPLICA * batch.sizes()[0])
-    return setting.numerics.reduce_bytes * elements.astype(np.float64)
+    return np.asarray(setting.numerics.reduce_bytes * elements, dtype=np.float64)
 
 
 def peak_bytes(batch: Batch) -> Floats:
     """Return the peak of the fullest stage of each candidate, float64[n]."""
-    states, buffers = _states(batch), _buffers(batch)
-    kept = _activations(batch)[batch.of]
-    reserved = batch.sources.setting.device.reserved_bytes
-    return np.asarray((states + buffers + kept + reserved).max(axis=1))
+    passes = _buffers(batch) + _activations(batch)[batch.of]
+    update = _update(batch)
+    flush = REGISTRY[batch.pipe.schedule].flush
+    lasting = _states(batch) + batch.sources.setting.device.reserved_bytes
+    beside = np.maximum(passes, update) if flush else passes + update
+    return np.asarray((lasting + beside).max(axis=1))
 
 
 def _domains(batch: Batch) -> range:
@@ -58,6 +60,31 @@ def _held(batch: Batch, name: str, domain: int) -> Floats:
     return np.asarray(batch.each(name)[:, domain] @ units.T)
 
 
+def _most(batch: Batch, name: str, domain: int) -> Floats:
+    """Return the most of the units of each stage, float64[layers, stages]."""
+    there = batch.stage_units() > 0
+    each = batch.each(name)[:, domain, None, :]
+    return np.asarray(np.where(there, each, 0.0).max(axis=2))
+
+
+def _update(batch: Batch) -> Floats:
+    """Return what the update needs while it runs, float64[n, stages]."""
+    setting = batch.sources.setting
+    footprint, compute = setting.stack.footprint, setting.numerics.compute
+    arrays, norm = np.zeros((2, len(batch), batch.pipe.pp))
+    if setting.offload.optimizer != "none":
+        return arrays
+    zero = batch["zero"]
+    for d in _domains(batch):
+        size = batch.sizes()[d].astype(np.float64) / setting.scenario.plan.dp_replicas
+        share = _held(batch, "parameters", d)[batch.of] / np.where(zero >= 1, size, 1.0)[:, None]
+        flat = np.where((zero == 1) | (zero == 2), footprint.flat_update.get(compute, 0.0), 0.0)
+        arrays += share * (footprint.update.get(compute, 0.0) + flat[:, None])
+        largest = np.minimum(_most(batch, "largest", d)[batch.of], share)
+        norm = np.maximum(norm, largest * footprint.norm.get(compute, 0.0))
+    return np.maximum(arrays, norm)
+
+
 def _states(batch: Batch) -> Floats:
     """Return weights, gradients and optimizer states, float64[n, stages]."""
     setting = batch.sources.setting
@@ -66,8 +93,9 @@ def _states(batch: Batch) -> Floats:
     versions = REGISTRY[batch.pipe.schedule].weight_versions
     each = reduces_each(batch)
     whole_weights = not reshards(batch) and batch.pipe.pp > 1
-    whole_gradients = batch.microbatches > 1 and not each
+    whole_gradients = (batch.microbatches > 1) & (not each)
     leave = (zero >= 2) & each | (batch.microbatches == 1)
+    raw = setting.stack.footprint.raw_gradients.get(numerics.compute, 0.0)
     out = np.zeros((len(batch), batch.pipe.pp))
     for d in _domains(batch):
         size = batch.sizes()[d].astype(np.float64) / setting.scenario.plan.dp_replicas
@@ -76,15 +104,16 @@ def _states(batch: Batch) -> Floats:
             np.where(sharded, size, 1.0)[:, None]
             for sharded in (
                 (zero >= 3) & (not whole_weights),
-                (zero >= 2) & (not whole_gradients),
+                (zero >= 2) & ~whole_gradients,
                 zero >= 1,
             )
         ]
         if offload.parameters == "none":
             out += held * numerics.weight_bytes / parts[0] * versions
         if numerics.fp8 is not None:
-            out += numerics.fp8.copy_bytes * _held(batch, "copies", d)[of]
-        gradients = held * numerics.gradient_bytes / parts[1]
+            whole, one = _held(batch, "copies", d)[of], _most(batch, "copies", d)[of]
+            out += numerics.fp8.copy_bytes * np.where(parts[0] == 1.0, whole, one)
+        gradients = held * (numerics.gradient_bytes / parts[1] + raw)
         stays = np.full(len(batch), True) if offload.optimizer == "none" else ~leave
         out += np.where(stays[:, None], gradients, 0.0)
         if offload.optimizer == "none":
@@ -104,11 +133,11 @@ def _buffers(batch: Batch) -> Floats:
     for d in _domains(batch):
         size = batch.sizes()[d] // setting.scenario.plan.dp_replicas
         moves = (size > 1) | active
-        largest = np.where(there, batch.each("at_once")[:, d, None, :], 0.0).max(axis=2)[of]
+        largest = _most(batch, "at_once", d)[of]
         lists = setting.stack.sharded.lists & (zero == 3)
         weighted = setting.stack.sharded.by_weight
         if weighted:
-            whole = np.where(there, batch.each("parameters")[:, d, None, :], 0.0).max(axis=2)[of]
+            whole = _most(batch, "parameters", d)[of]
             largest = np.where((zero == 3)[:, None], largest, whole)
         largest = largest * np.where(lists, 2.0, 1.0)[:, None]
         held = _held(batch, "parameters", d)[of]

@@ -25,7 +25,8 @@ def dominated(values: Floats, points: Floats) -> Flags:
     step = max(1, _BLOCK // max(1, values.size))
     for begin in range(0, len(points), step):
         some = points[begin : begin + step]
-        out |= (some[None, :, :] <= values[:, None, :]).all(axis=2).any(axis=1)
+        below = np.asarray((some[None, :, :] <= values[:, None, :]).all(axis=2))
+        out |= below.any(axis=1)
     return out
 
 

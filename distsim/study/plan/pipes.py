@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import floor
@@ -23,7 +23,6 @@ from distsim.schedule import (
     chunks_of,
 )
 from distsim.study.plan.setting import Setting
-from distsim.study.plan.layers import kinds_of
 from distsim.workload.shape import Shape
 
 Ints = npt.NDArray[np.int64]
@@ -178,7 +177,7 @@ class Counts:
 
 def short(schedule: str, pp: int, microbatches: int, v: int) -> int:
     """Return how many micro batches stand for all: warm-up, a steady state, and the end."""
-    limit = 4 * pp
+    limit = 3 * pp
     if schedule not in _PERIODIC or microbatches <= limit:
         return microbatches
     return limit + microbatches % pp
@@ -260,7 +259,7 @@ def _undominated(rows: Ints) -> Ints:
     """Leave out rows that another one is not below in any column, where there are many."""
     if not _FEW < len(rows) <= _MANY:
         return rows
-    covers = (rows[:, None, :] >= rows[None, :, :]).all(axis=2)
+    covers = np.asarray((rows[:, None, :] >= rows[None, :, :]).all(axis=2))
     np.fill_diagonal(covers, False)
     return rows[~covers.any(axis=0)]
 
@@ -307,4 +306,4 @@ def composition(pipe: Pipe, kinds: Sequence[str]) -> Composition:
     )
 
 
-__all__ = ["SCHEDULES", "Composition", "Counts", "Mapping", "Pipe", "composition", "counts"]
+__all__ = ["SCHEDULES", "Composition", "Counts", "Pipe", "composition", "counts"]

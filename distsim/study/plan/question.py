@@ -176,7 +176,9 @@ def question(
     wanted = _wanted(limits, rate, power, prices)
     meter = Meter(steps, rate, power, limits.stretch)
     listed = f"{prices.name} of {prices.date}"
-    return Question(base, found, wanted, meter, listed, _date(limits.start), tuple(notes), _evaluator(limits))
+    return Question(
+        base, found, wanted, meter, listed, _date(limits.start), tuple(notes), _evaluator(limits)
+    )
 
 
 def _evaluator(limits: Limits) -> str:

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from distsim.study.plan.layers import MODES
 from distsim.study.plan.meter import Meter
@@ -19,9 +20,13 @@ from distsim.study.plan.space import OVERLAPS, Space, changes
 from distsim.study.plan.timing import timed
 from distsim.units import fmt_s
 
+Floats = npt.NDArray[np.float64]
+
 #: What an objective is said to be, where a neighbour has more of it.
 _WORSE = {"time": "slower", "cost": "dearer", "energy": "more energy"}
 _BETTER = {"time": "faster", "cost": "cheaper", "energy": "less energy"}
+#: A neighbour within this share of the chosen plan is predicted as the scenario says.
+_NEAR = 0.02
 #: Below this share two plans are equally good.
 _EQUAL = 5e-5
 
@@ -117,6 +122,9 @@ class Reasons:
     wanted : Wanted
     evaluator : str
         By which a neighbour and the chosen plan are compared.
+    final : Found
+        Candidates as they are printed: a neighbour that comes near is compared with these, by the
+        evaluator of the scenario.
     """
 
     setting: Setting
@@ -125,6 +133,7 @@ class Reasons:
     meter: Meter
     wanted: Wanted
     evaluator: str
+    final: Found
 
     def rejected(self, space: Space, index: int) -> tuple[Rejected, ...]:
         """Return the neighbours of a candidate with the reason why they are not chosen."""
@@ -139,29 +148,36 @@ class Reasons:
         head = (near.key, near.value, near.to)
         changed = changes(self.setting, near.row, near.pipe)
         scenario = self.setting.scenario.with_(**changed, evaluator=self.evaluator)
-        result = timed(scenario, self.evaluator)
+        result, beside = timed(scenario, self.evaluator), self.found
         if result.code:
             return Rejected(*head, result.message, result.code)
-        said = ", ".join(self._worse(result.step_s, near.row["devices"], index))
-        return Rejected(*head, said, "", result.step_s)
+        same = near.row["devices"] == self.given.candidates["devices"][index]
+        if same and result.step_s < (1.0 + _NEAR) * self.found.step_s[index]:
+            said = self.setting.scenario.evaluator
+            result, beside = timed(scenario, said, weighed=True), self.final
+        values = self._values(result.step_s, near.row["devices"], index)
+        words = ", ".join(self._worse(values, beside.values[index]))
+        return Rejected(*head, words, "", result.step_s)
 
-    def _worse(self, step_s: float, devices: int, index: int) -> Iterator[str]:
+    def _values(self, step_s: float, devices: int, index: int) -> Floats:
+        """Return time, money and energy of a plan with the kernels of the chosen one."""
+        compute, exposed = self.given.compute_s[[index]], self.given.exposed_s[[index]]
+        # What a device computes is the same work over another number of them.
+        share = int(self.given.candidates["devices"][index]) / devices
+        step = np.asarray([step_s])
+        found = self.meter.least(np.asarray([devices]), step, compute * share, exposed * share)
+        return np.asarray(found[0])
+
+    def _worse(self, values: Floats, best: Floats) -> Iterator[str]:
         """Say in what a plan is worse than the best."""
         wanted, column = self.wanted, self.wanted.column
-        compute, exposed = self.given.compute_s[[index]], self.given.exposed_s[[index]]
-        own = int(self.given.candidates["devices"][index])
-        if devices != own:
-            # What a device computes is the same work over another number of them.
-            compute, exposed = compute * own / devices, exposed * own / devices
-        step = np.asarray([step_s])
-        values = self.meter.least(np.asarray([devices]), step, compute, exposed)[0]
         time_s, money = float(values[0]), float(values[1])
         if time_s > wanted.deadline_s:
             yield f"misses the deadline by {fmt_s(time_s - wanted.deadline_s)}"
         if money > wanted.budget:
             over = (money - wanted.budget) / wanted.budget
             yield f"{100 * over:.1f} % over the budget"
-        share = float(values[column] / self.found.values[index, column]) - 1.0
+        share = float(values[column] / best[column]) - 1.0
         if abs(share) < _EQUAL:
             yield "no better"
         else:

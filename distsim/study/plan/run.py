@@ -12,7 +12,16 @@ from distsim.study.plan.columns import Sources
 from distsim.study.plan.question import Question
 from distsim.study.plan.reasons import Reasons
 from distsim.study.plan.result import Choice, Planned
-from distsim.study.plan.search import Bounded, Found, OnResult, Wanted, bounded, counted, search, settle
+from distsim.study.plan.search import (
+    Bounded,
+    Found,
+    OnResult,
+    Wanted,
+    bounded,
+    counted,
+    search,
+    settle,
+)
 from distsim.study.plan.space import candidates, scenario_of
 from distsim.units import fmt_s
 
@@ -56,7 +65,7 @@ def _planned(asked: Question, given: Bounded, done: Found, final: Found) -> Plan
         return Choice(scenario, outcome, asked.meter.total(outcome))
 
     ranked = final.ranked(wanted)
-    reasons = Reasons(setting, given, done, asked.meter, wanted, asked.evaluator)
+    reasons = Reasons(setting, given, done, asked.meter, wanted, asked.evaluator, final)
     best = final.settled[ranked[0]]
     return Planned(
         scenario=setting.scenario.name,
@@ -84,7 +93,7 @@ def _planned(asked: Question, given: Bounded, done: Found, final: Found) -> Plan
 
 def named(scenario: Scenario) -> Scenario:
     """Return a scenario whose name says how many devices it has."""
-    name = f"{scenario.name[:150]}-on-{scenario.cluster.devices}"
+    name = f"{scenario.name[:150]}-planned-{scenario.cluster.devices}"
     return scenario if name == scenario.name else scenario.with_(name=name)
 
 

@@ -94,9 +94,7 @@ class Candidates:
         return {name: int(column[index]) for name, column in self.columns.items()}
 
 
-def space_of(
-    setting: Setting, devices: Sequence[int], fixed: Mapping[str, Sequence[Any]]
-) -> Space:
+def space_of(setting: Setting, devices: Sequence[int], fixed: Mapping[str, Sequence[Any]]) -> Space:
     """Return what a search varies, where nothing restricts it.
 
     Parameters

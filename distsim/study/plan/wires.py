@@ -16,7 +16,7 @@ from math import inf, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from distsim.hardware.library import choose
+from distsim.hardware.library import Library, choose
 from distsim.hardware.tuner import Load
 from distsim.parallel.mesh import Mesh
 from distsim.program.comm import options
@@ -66,9 +66,12 @@ def joined(found: Sequence[Options]) -> Options:
 NOTHING = Options(np.zeros(1), np.zeros(1), np.zeros(1))
 
 
-def _rounded(load: Load) -> tuple[float, ...]:
-    """Return a load without the last digits, where sums differ by their order."""
-    return tuple(float(f"{x:.12g}") for x in load)
+def _distinct(loads: Sequence[Load]) -> list[Load]:
+    """Return loads that differ in more than the last digits, where sums differ by their order."""
+    exact = list(dict.fromkeys(loads))
+    if len(exact) == 1:
+        return exact
+    return list({tuple(f"{x:.12g}" for x in load): load for load in exact}.values())
 
 
 @dataclass(slots=True)
@@ -91,6 +94,7 @@ class Wires:
     _options: dict[object, Options] = field(default_factory=dict)
     _chosen: dict[object, float] = field(default_factory=dict)
     _classes: dict[object, frozenset[int]] = field(default_factory=dict)
+    _protocols: dict[str, Library] = field(default_factory=dict)
 
     def period(self) -> int:
         """Return after how many devices the cluster repeats itself; 0: never."""
@@ -109,7 +113,9 @@ class Wires:
         rank of each stage and the one of the next stage, both ways.
         """
         if (mesh, axis) not in self._groups:
-            self._groups[mesh, axis] = self._hops(mesh) if axis == "hop" else self._firsts(mesh, axis)
+            self._groups[mesh, axis] = (
+                self._hops(mesh) if axis == "hop" else self._firsts(mesh, axis)
+            )
         return self._groups[mesh, axis]
 
     def _firsts(self, mesh: Mesh, axis: str) -> Ints:
@@ -177,14 +183,20 @@ class Wires:
         found: list[tuple[float, float, float]] = []
         for algorithm, _, _, loads in self.routed(key, ranks, collective):
             for protocol in library.runner(algorithm).startup_s:
-                alone = library.under({protocol})
-                for load in {_rounded(load): load for load in loads}.values():
+                alone = self._under(protocol)
+                for load in _distinct(loads):
                     p = alone.price(collective, algorithm, load, _AT_BYTES)
                     a, c = p.startup_s + p.hops_s, p.fill_s / sqrt(_AT_BYTES)
                     found.append((a, c, p.fluid_s / _AT_BYTES / share))
         a, c, r = np.unique(np.asarray(found).reshape(-1, 3), axis=0).T
         self._options[at] = Options(a, c, r)
         return self._options[at]
+
+    def _under(self, protocol: str) -> Library:
+        """Return the library with one protocol alone."""
+        if protocol not in self._protocols:
+            self._protocols[protocol] = self.machine.topology.library.under({protocol})
+        return self._protocols[protocol]
 
     def chosen_s(self, key: object, ranks: Ints, collective: str, size_bytes: float) -> float:
         """Return what a collective takes by the algorithm that the library chooses.
@@ -195,7 +207,7 @@ class Wires:
         if at not in self._chosen:
             library = self.machine.topology.library
             routed = self.routed(key, ranks, collective)
-            if all(len({_rounded(x) for x in loads}) == 1 for *_, loads in routed):
+            if all(len(_distinct(loads)) == 1 for *_, loads in routed):
                 priced = {
                     f"{algorithm}/{t.name}": library.price(
                         collective, algorithm, loads[0], size_bytes

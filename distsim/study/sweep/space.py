@@ -97,7 +97,6 @@ class Space:
         return points
 
     def _points(self, problems: list[DistsimError]) -> Iterator[Point]:
-        base = _problem(self.data, self.positions)
         for index, chosen in enumerate(product(*(axis.values for axis in self.axes))):
             changes = list(zip(self.axes, chosen, strict=True))
             devices = self.devices
@@ -108,7 +107,7 @@ class Space:
             try:
                 yield Point(index, values, self._scenario(changes))
             except DistsimError as error:
-                if error.code in _UNKNOWN_KEYS or _same(error, base):
+                if error.code in _UNKNOWN_KEYS:
                     raise
                 problems.append(error)
                 yield Point(index, values, None, impossible(self._devices(values), error))
@@ -159,19 +158,6 @@ def _at(data: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
-
-
-def _problem(data: dict[str, Any], positions: Positions) -> DistsimError | None:
-    """Return what is wrong with the scenario before anything varies."""
-    try:
-        build(data, positions)
-    except DistsimError as error:
-        return error
-    return None
-
-
-def _same(error: DistsimError, base: DistsimError | None) -> bool:
-    return base is not None and (error.code, error.path) == (base.code, base.path)
 
 
 def space(

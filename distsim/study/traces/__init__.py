@@ -1,0 +1,1 @@
+"""Traces of real runs and of other simulators: PyTorch's profiler, and Chakra."""
