@@ -39,6 +39,9 @@ def validation_text(report: Mapping[str, Any], *, rows: bool = False) -> Rendera
         parts += _totals(report)
     if not rows:
         parts += [heading("The worst runs"), _worst(sources), Text()]
+    if report["shipped"]:
+        note = "Predictions as shipped, made by this very version; --again makes them anew."
+        parts += [Text(note, style="dim"), Text()]
     return Group(*parts[:-1])
 
 

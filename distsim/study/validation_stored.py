@@ -7,15 +7,10 @@ predicting hundreds of runs anew. Tests predict a part of them and compare.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
 
-from distsim.files import read_text, shipped_directory
 from distsim.study.validate import SourceReport, ValidationReport, compare
 from distsim.study.validate_rows import rows, sources
-from distsim.study.validation_run import Predicted
-
-NAME = "predictions.json"
+from distsim.study.validation_known import NAME, OF, made_of, stored
 
 
 def dumped(report: ValidationReport) -> str:
@@ -39,17 +34,8 @@ def dumped(report: ValidationReport) -> str:
         + "\n  }"
         for name, cases in content.items()
     ]
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-def stored() -> dict[str, dict[str, Predicted]]:
-    """Return the shipped predictions by source and id."""
-    text = read_text(shipped_directory("validation") / NAME)
-    content: Mapping[str, Mapping[str, Mapping[str, Any]]] = json.loads(text)
-    return {
-        source: {id_: Predicted(**{**v, "kinds": tuple(v["kinds"])}) for id_, v in cases.items()}
-        for source, cases in content.items()
-    }
+    head = f"  {json.dumps(OF)}: {json.dumps(made_of())},\n"
+    return "{\n" + head + ",\n".join(lines) + "\n}\n"
 
 
 def stored_report() -> ValidationReport:

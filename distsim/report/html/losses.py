@@ -5,6 +5,7 @@ from __future__ import annotations
 from distsim.prediction.predict import Prediction
 from distsim.report.html.charts import bars
 from distsim.report.html.page import Section
+from distsim.units import REL_TOL
 
 #: Parts of the breakdown after compute, with their names and the kind that gives their colour.
 _LOSSES = (
@@ -36,8 +37,9 @@ def losses(prediction: Prediction) -> list[tuple[str, float, str]]:
         ("kernels below peak rate", parts["compute_s"] - hardware_s, "kernels"),
     ]
     found += [(name, parts[key], kind) for key, name, kind in _LOSSES]
-    # Parts beside the first and the kernels that take nothing are not worth a row.
-    return [row for at, row in enumerate(found) if row[1] != 0.0 or at in (0, 2)]
+    # What takes no time but for rounding is not worth a row, beside the first and the kernels.
+    least = REL_TOL * step_s
+    return [row for at, row in enumerate(found) if abs(row[1]) > least or at in (0, 2)]
 
 
 def losses_section(prediction: Prediction) -> Section:

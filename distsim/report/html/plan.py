@@ -32,7 +32,7 @@ def plan_html(planned: Planned) -> Iterator[str]:
     best = planned.best
     yield from html(
         Page(
-            title=f"{planned.scenario}: {best.devices:,} {planned.device}",
+            title=planned.scenario,
             kind="plan",
             numbers=_numbers(planned),
             facts=[

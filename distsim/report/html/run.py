@@ -66,9 +66,9 @@ def numbers(prediction: Prediction) -> list[Number]:
         Number("step time", fmt_s(p.step_s), between),
         Number("MFU", percent(p.mfu), f"of the dense peak; HFU {percent(p.hfu)}"),
         Number(
-            "throughput",
-            f"{fmt_count(float(f'{p.tokens_per_s / each:.4g}'))} {unit}/s",
-            f"{p.tokens_per_s_per_device / each:,.1f} {unit}/s per device",
+            f"{unit} a second",
+            fmt_count(float(f"{p.tokens_per_s / each:.4g}")),
+            f"{p.tokens_per_s_per_device / each:,.1f} per device",
         ),
         Number("model FLOP rate", fmt_flop_per_s(p.model_flop_per_s_per_device), "per device"),
         Number(

@@ -127,8 +127,9 @@ views.timeline = (section, host) => {
     b("−", "Zoom out", () => zoom(2, undefined, glide)), b("+", "Zoom in", () => zoom(0.5, undefined, glide)),
     b("◀", "Earlier", () => pan(-0.3)), b("▶", "Later", () => pan(0.3)), b("Whole step", "Show the whole step", all),
     b("Critical path", "Next task of the critical path", () => critical(1)));
-  const seen = [...new Set(Array.from({ length: spans.count }, (_, at) => spans.tone(at)))];
-  const legend = make.html("ul", { class: "legend" }, Object.keys(KIND_NAMES).filter((k) => seen.includes(k)).map((k) => make.html("li", null, make.html("span", { class: `key k-${k}` }), KIND_NAMES[k])),
+  const seen = new Set(spans.parts.kinds.map((k) => spans.kinds[k]));
+  for (let at = 0; at < spans.count; at += 1) seen.add(spans.tone(at));
+  const legend = make.html("ul", { class: "legend" }, Object.keys(KIND_NAMES).filter((k) => seen.has(k)).map((k) => make.html("li", null, make.html("span", { class: `key k-${k}` }), KIND_NAMES[k])),
     make.html("li", null, make.html("span", { class: "key k-mark" }), "critical path"));
   host.append(buttons, legend, make.html("div", { class: "timeline" }, scroller), details);
   onLayout(scroller.parentNode, resize);

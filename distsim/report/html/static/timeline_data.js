@@ -101,7 +101,10 @@ class Spans {
     const costs = this.label[at] >= 0 ? this.costs[this.label[at]] : null;
     if (costs) {
       const named = ["kernels", "exposed tensor communication", "exposed context communication", "exposed expert communication", "waiting for the host"];
-      rows.push(["inside", costs.map((v, i) => (v > 0 ? `${named[i]} ${s(v)}` : "")).filter(Boolean).join(", ")]);
+      const alone = costs.reduce((sum, v) => sum + v, 0);
+      const inside = costs.map((v, i) => (v > 0 ? `${named[i]} ${s(v)}` : "")).filter(Boolean);
+      if (length > alone * 1.0001) inside.push(`slowed by transfers beside it ${s(length - alone)}`);
+      rows.push(["inside", inside.join(", ")]);
     }
     if (this.critical[at]) rows.push(["critical path", "yes: the step is shorter if this is"]);
     return rows;

@@ -1,0 +1,1 @@
+"""What changed between two scenarios or two results, and what each change did."""
