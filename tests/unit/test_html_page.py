@@ -75,7 +75,7 @@ def test_any_text_comes_through(text: str) -> None:
 def test_half_a_pair_of_surrogates_is_no_failure() -> None:
     made = json_text({"name": "\ud800"})
     made.encode("utf-8")
-    assert "ud800" in json.loads(made)["name"]
+    assert json.loads(made)["name"] == "\ud800"
 
 
 def test_numbers_that_json_lacks_are_refused() -> None:

@@ -14,7 +14,6 @@ from distsim.prediction.predict import Prediction
 from distsim.program.opgraph import TaskKind
 from distsim.report import sheet
 from distsim.report.html.accuracy import accuracy_section
-from distsim.report.html.charts import thinned
 from distsim.report.html.goodput import goodput_html
 from distsim.report.html.losses import losses
 from distsim.report.html.memory import memory_section
@@ -177,8 +176,7 @@ def test_no_operator_is_above_its_roof(prediction: Prediction) -> None:
     assert found
     for o in found:
         roof = min(peak, o.intensity * device.memory_bandwidth_bytes_per_s)
-        # 1.001: operands of a product that fit into the cache are read once either way.
-        assert o.flop_per_s <= roof * 1.001, o
+        assert o.flop_per_s <= roof * (1 + 1e-9), o
 
 
 def test_operators_take_most_of_the_computing_time(prediction: Prediction) -> None:
@@ -302,10 +300,3 @@ def test_a_front_has_the_best_plan_chosen_first() -> None:
         p[0] for p in front["series"][0]["points"]
     )
     assert front["lines"][0][1] == "deadline"
-
-
-@pytest.mark.parametrize(("count", "most"), [(3, 10), (10, 10), (1000, 7)])
-def test_thinned(count: int, most: int) -> None:
-    found = thinned(count, most)
-    assert len(found) == len(set(found)) == min(count, most)
-    assert (found[0], found[-1]) == (0, count - 1)

@@ -130,10 +130,3 @@ def table(
 def code(name: str, title: str, about: str, text: str, file_name: str) -> Section:
     """Return a section with a text to copy."""
     return section("code", name, title, about, text=text, file=file_name)
-
-
-def thinned(count: int, most: int) -> list[int]:
-    """Return at most `most` places of `count`, evenly spread, the first and the last among them."""
-    if count <= most:
-        return list(range(count))
-    return [round(i * (count - 1) / (most - 1)) for i in range(most)]

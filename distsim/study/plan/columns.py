@@ -1,7 +1,7 @@
 """What memory and time of a batch of candidates have in common: one schedule over one division.
 
-Candidates are taken in batches of one pipe whose micro batches run in the same order, so that counts
-of actions are the same for all of them and everything else is a column.
+Candidates are taken in batches of one pipe whose micro batches run in the same order, so that
+counts of actions are the same for all of them and everything else is a column.
 """
 
 from __future__ import annotations

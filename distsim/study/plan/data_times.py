@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -145,6 +145,11 @@ def data_times(batch: Batch, links: Links, when: Modes) -> DataTimes:
             moved = _Moved(links, axis, held[batch.of], by_unit, share)
             m = mine[:, None]
             reduced = moved.least_s(reduction, numerics.reduce_bytes, units)
+            if by_unit:
+                # After the last pass all gradients go at once.
+                whole = replace(moved, by_unit=False)
+                at_once = whole.least_s(reduction, numerics.reduce_bytes, units)
+                reduced = np.where(when.at_end[:, None], at_once, reduced)
             reduce_s[d] += np.where(m, reduced, 0.0)
             if axis == "shard" and not by_unit:
                 full, last = _buckets(batch)
