@@ -26,6 +26,8 @@ COMMANDS = {
     "compute-optimal": "distsim.cli.cost",
     "goodput": "distsim.cli.goodput",
     "whatif": "distsim.cli.whatif",
+    "diff": "distsim.cli.diff",
+    "trace": "distsim.cli.trace",
     "collective": "distsim.cli.collective",
     "topology": "distsim.cli.topology",
     "schedule": "distsim.cli.schedule",

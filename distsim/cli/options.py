@@ -22,3 +22,11 @@ html_option = click.option(
     metavar="FILE",
     help="Also write a report to look at: one HTML file that opens without a network.",
 )
+fail_if_option = click.option(
+    "--fail-if",
+    "fail_if",
+    metavar="CONDITION",
+    multiple=True,
+    help="Exit with 1 if CONDITION holds for the result: 'mfu < 0.4', "
+    "'memory.peak_bytes > 70 GiB or step_s > 20 s'. Keys are those of --json.",
+)

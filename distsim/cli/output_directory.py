@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from distsim.errors import UsageError
 
@@ -32,8 +32,17 @@ def check_directory(path: str) -> None:
         raise _unwritable(path, "it is not empty")
 
 
-def write_directory(path: str, files: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+def write_directory(
+    path: str,
+    files: Iterable[tuple[str, Iterable[bytes]]],
+    on_file: Callable[..., None] | None = None,
+) -> None:
     """Write a directory of files under another name, and rename it when all of it is there.
+
+    Parameters
+    ----------
+    on_file : callable, optional
+        Called after each file.
 
     Raises
     ------
@@ -49,6 +58,8 @@ def write_directory(path: str, files: Iterable[tuple[str, Iterable[bytes]]]) -> 
             for file, chunks in files:
                 with open(os.path.join(temporary, file), "wb") as out:
                     out.writelines(chunks)
+                if on_file is not None:
+                    on_file()
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(temporary, 0o777 & ~mask)

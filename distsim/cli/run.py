@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from distsim.cli.options import html_option, json_option, scenario_argument, set_option
+from distsim.cli.options import (
+    fail_if_option,
+    html_option,
+    json_option,
+    scenario_argument,
+    set_option,
+)
 from distsim.cli.verdict import exit_unless_fits
 
 if TYPE_CHECKING:
     from distsim.prediction.predict import Prediction
     from distsim.scenario.jobs import Jobs
+    from distsim.study.diff.condition import Condition
 
 
 @click.command()
@@ -35,6 +43,13 @@ if TYPE_CHECKING:
 )
 @html_option
 @click.option(
+    "--chakra",
+    metavar="DIR",
+    help="Also write a Chakra execution trace of every rank into a new directory, for other "
+    "simulators.",
+)
+@fail_if_option
+@click.option(
     "--memory",
     "show_memory",
     is_flag=True,
@@ -49,6 +64,8 @@ def run(
     output: str | None,
     trace: str | None,
     page: str | None,
+    chakra: str | None,
+    fail_if: tuple[str, ...],
     show_memory: bool,
 ) -> None:
     """Predict one optimizer step of SCENARIO.
@@ -66,15 +83,21 @@ def run(
       distsim run my.yaml --json | jq .step_s
       distsim run my.yaml -o prediction.json --trace trace.json
       distsim run my.yaml --html report.html
+      distsim run my.yaml --fail-if 'mfu < 0.4'
     """
     from distsim import api
     from distsim.cli.output import check_targets, print_json, print_text, write_file
+    from distsim.cli.output_directory import check_directory
     from distsim.scenario.jobs import Jobs
+    from distsim.study.diff.condition import parse
 
+    conditions = [parse(text) for text in fail_if]
     check_targets(scenario, output, trace, page)
+    if chakra is not None:
+        check_directory(chakra)
     found = api.load_any(scenario, changes)
     if isinstance(found, Jobs):
-        _run_jobs(found, fold=not no_fold, as_json=as_json, output=output, page=page)
+        _run_jobs(found, conditions, fold=not no_fold, as_json=as_json, output=output, page=page)
         return
     prediction = api.simulate(found, evaluator=evaluator, fold=not no_fold)
     result = prediction.to_dict()
@@ -88,17 +111,27 @@ def run(
         from distsim.report.html.run import run_html
 
         write_file(page, run_html(prediction, found))
+    if chakra is not None:
+        _write_chakra(chakra, prediction)
     if as_json:
         print_json(result)
     else:
         from distsim.report.text import run_text
 
         print_text(run_text(prediction, through_step=show_memory))
+    for condition in conditions:
+        condition.check(result)
     exit_unless_fits(prediction.memory, reported=not as_json)
 
 
 def _run_jobs(
-    jobs: Jobs, *, fold: bool, as_json: bool, output: str | None, page: str | None
+    jobs: Jobs,
+    conditions: Sequence[Condition],
+    *,
+    fold: bool,
+    as_json: bool,
+    output: str | None,
+    page: str | None,
 ) -> None:
     from distsim import api
     from distsim.cli.output import print_json, print_text, write_file
@@ -117,8 +150,20 @@ def _run_jobs(
         print_json(result)
     else:
         print_text(jobs_text(prediction))
+    for condition in conditions:
+        condition.check(result)
     for job in prediction.jobs:
         exit_unless_fits(job.prediction.memory, reported=not as_json)
+
+
+def _write_chakra(path: str, prediction: Prediction) -> None:
+    from distsim.cli.output_directory import write_directory
+    from distsim.cli.output_progress import progress
+    from distsim.study.traces.chakra_write import ChakraTraces
+
+    traces = ChakraTraces(prediction)
+    with progress(traces.n_ranks + 1, what="Chakra traces") as done:
+        write_directory(path, traces.files(), on_file=done)
 
 
 def _write_trace(path: str, prediction: Prediction) -> None:
