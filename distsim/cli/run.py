@@ -19,6 +19,7 @@ from distsim.cli.verdict import exit_unless_fits
 if TYPE_CHECKING:
     from distsim.prediction.predict import Prediction
     from distsim.scenario.jobs import Jobs
+    from distsim.scenario.schema import Scenario
     from distsim.study.diff.condition import Condition
 
 
@@ -105,14 +106,7 @@ def run(
         from distsim.report.json_ import dumps
 
         write_file(output, [dumps(result)])
-    if trace is not None:
-        _write_trace(trace, prediction)
-    if page is not None:
-        from distsim.report.html.run import run_html
-
-        write_file(page, run_html(prediction, found))
-    if chakra is not None:
-        _write_chakra(chakra, prediction)
+    _write_views(prediction, found, trace=trace, page=page, chakra=chakra)
     if as_json:
         print_json(result)
     else:
@@ -154,6 +148,25 @@ def _run_jobs(
         condition.check(result)
     for job in prediction.jobs:
         exit_unless_fits(job.prediction.memory, reported=not as_json)
+
+
+def _write_views(
+    prediction: Prediction,
+    scenario: Scenario,
+    *,
+    trace: str | None,
+    page: str | None,
+    chakra: str | None,
+) -> None:
+    if trace is not None:
+        _write_trace(trace, prediction)
+    if page is not None:
+        from distsim.cli.output import write_file
+        from distsim.report.html.run import run_html
+
+        write_file(page, run_html(prediction, scenario))
+    if chakra is not None:
+        _write_chakra(chakra, prediction)
 
 
 def _write_chakra(path: str, prediction: Prediction) -> None:

@@ -6,9 +6,11 @@ import click
 
 
 @click.command()
-@click.argument("which", type=click.Choice(["scenario", "prediction", "collective", "sweep"]))
+@click.argument(
+    "which", type=click.Choice(["scenario", "prediction", "collective", "sweep", "plan"])
+)
 def schema(which: str) -> None:
-    """Print the JSON Schema of scenario files, predictions, collectives or sweeps.
+    """Print the JSON Schema of scenario files, predictions, collectives, sweeps or plans.
 
     \b
     Examples:
@@ -29,6 +31,10 @@ def schema(which: str) -> None:
         from distsim.report.sweep_schema import sweep_schema
 
         print_json(sweep_schema())
+    elif which == "plan":
+        from distsim.report.plan_schema import plan_schema
+
+        print_json(plan_schema())
     else:
         from distsim.report.schema import prediction_schema
 

@@ -235,7 +235,10 @@ def _is_read_only(error: sqlite3.Error) -> bool:
 def _unusable(path: str, error: sqlite3.Error) -> FileError:
     text = str(error)
     if "not a database" in text or "malformed" in text or "no such" in text:
-        fix = f"delete it (rm {path}): all it holds can be evaluated again; or use --no-cache"
+        fix = (
+            "name another file, or use --no-cache; a cache that was broken can be deleted, for all "
+            "that it held can be evaluated again"
+        )
         return _refused("DS681", path, f"it is corrupt ({text}); it is left as it is", fix)
     fix = "choose a file on a local disk with room, or use --no-cache"
     return _refused("DS680", path, text, fix)

@@ -348,7 +348,7 @@ def runner(
         raise _option(
             "backend dask needs a scheduler" if scheduler is None else "loky has no scheduler",
             "--backend dask and --scheduler ADDRESS go together",
-            "dask",
+            None,
         )
     if jobs is not None and (jobs < 1 or backend == "dask"):
         said = "Dask's workers say how many" if backend == "dask" else "at least 1 process"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from tests.html_pages import KINDS, Reader, text_of
@@ -145,7 +148,12 @@ def test_the_page_prints(open_page, tmp_path, shot) -> None:
     page.emulate_media(media="print")
     assert not page.locator("nav").is_visible()
     assert not page.locator("#theme").is_visible()
+    white = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert white == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 31, 35)"
     pdf = page.pdf(format="A4", print_background=True)
+    if folder := os.environ.get("DISTSIM_SCREENSHOTS"):
+        Path(folder, "run.pdf").write_bytes(pdf)
     assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
     assert page.evaluate("document.documentElement.dataset.theme || 'as before'") == "as before"
     shot(page, "run-print")

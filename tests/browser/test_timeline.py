@@ -109,8 +109,6 @@ def test_keys_go_from_span_to_span_lane_to_lane_and_along_the_critical_path(open
     assert "bytes on a link" in _details(page)
     assert "exposed" in _details(page) or "hidden" in _details(page)
     page.keyboard.press("c")
-    assert "critical path" in _details(page)
-    page.keyboard.press("c")
     page.keyboard.press("Enter")
     low, high = _window(page)
     assert high - low < 1.0
@@ -120,6 +118,21 @@ def test_keys_go_from_span_to_span_lane_to_lane_and_along_the_critical_path(open
     page.keyboard.press("+")
     page.keyboard.press("Home")
     assert _window(page)[0] == 0.0
+
+
+def test_keys_follow_the_critical_path(open_page) -> None:
+    page = open_page("run")
+    page.locator(CANVAS).focus()
+    seen = []
+    for _ in range(4):
+        page.keyboard.press("c")
+        seen.append(_details(page))
+        assert "critical path" in seen[-1]
+    assert len(set(seen)) == 4
+    page.keyboard.press("Shift+C")
+    assert _details(page) == seen[-2]
+    page.get_by_role("button", name="critical path").click()
+    assert _details(page) == seen[-1]
 
 
 def test_tab_reaches_the_timeline_and_leaves_it(open_page) -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import yaml
 
 import distsim as ds
+from distsim.report.html.charts import axis, chart, series
+from distsim.report.html.page import Page, html
 from tests.html_pages import Reader, section, text_of
 
 
 def test_a_point_of_the_front_shows_its_plan_and_yaml_that_loads(open_page) -> None:
     page = open_page("plan")
-    plans = section(text_of("plan"), "front")["plans"]
+    front = section(text_of("plan"), "front")
+    plans, numbers = front["plans"], front["series"][0]["plans"]
     host = page.locator("#front")
     assert host.locator(".choice h3").inner_text() == plans[0]["title"]
     marks = host.locator(".chart path.mark")
@@ -21,7 +26,9 @@ def test_a_point_of_the_front_shows_its_plan_and_yaml_that_loads(open_page) -> N
     for n in range(3):
         box = marks.nth(n).bounding_box()
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-        seen.add(host.locator(".choice h3").inner_text())
+        title = host.locator(".choice h3").inner_text()
+        assert title == plans[numbers[n]]["title"]
+        seen.add(title)
         shown = host.locator("pre code").text_content()
         assert ds.load(yaml.safe_load(shown)).cluster.devices in (8, 16, 32)
     assert seen == {p["title"] for p in plans[:3]}
@@ -156,3 +163,15 @@ def test_a_browser_without_storage_is_no_error(open_page, browser, tmp_path) -> 
     assert _ground(page) != before
     assert errors == []
     context.close()
+
+
+def test_numbers_of_a_crowded_axis_are_left_out(open_page) -> None:
+    points = [(n, n, "") for n in range(1, 200)]
+    crowded = axis("devices", log=True, ticks=range(1, 200))
+    made = chart("c", "C", "", crowded, axis("rate"), [series("s", points)])
+    page = open_page("crowded", width=390, text="".join(html(Page("c", "sweep", (), (), [made]))))
+    boxes = page.locator(".chart .tick[text-anchor=middle]").evaluate_all(
+        "(all) => all.map((t) => t.getBoundingClientRect()).map((b) => [b.left, b.right])"
+    )
+    assert 5 < len(boxes) < 20
+    assert all(end < begin for (_, end), (begin, _) in pairwise(boxes))

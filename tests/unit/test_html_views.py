@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from base64 import b64decode
+from itertools import pairwise
 from math import exp, log
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_spans_of_a_lane_are_in_order_and_do_not_overlap(prediction: Prediction)
     found = columns_of(prediction.timeline)
     start = _read(found["columns"]["start_s"], "<f8")
     end = start + _read(found["columns"]["duration_s"], "<f4")
-    for begin, stop in zip(found["lanes"]["first"], found["lanes"]["first"][1:], strict=False):
+    for begin, stop in pairwise(found["lanes"]["first"]):
         assert (np.diff(start[begin:stop]) >= 0).all()
         assert (start[begin + 1 : stop] >= end[begin : stop - 1] - 1e-6 * found["end_s"]).all()
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 
+import jsonschema
 import pytest
 
 import distsim as ds
 from distsim.cli import main
 from distsim.errors import DistsimError, InfeasibleError, UsageError
+from distsim.report.plan_schema import plan_schema
 
 _SCENARIO = {
     "schema": 1,
@@ -46,7 +48,7 @@ def test_json_has_the_answer_and_what_was_searched(capsys, scenario, space):
     )
     found = json.loads(capsys.readouterr().out)
     assert code == 0
-    assert {"best", "pareto", "rejected", "searched", "top"} <= set(found)
+    jsonschema.validate(found, plan_schema())
     counts = found["searched"]
     assert set(counts) == {"candidates", "does_not_fit", "bounded", "pruned", "evaluated"}
     assert counts["candidates"] == counts["does_not_fit"] + counts["pruned"] + counts["evaluated"]

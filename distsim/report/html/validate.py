@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from distsim.report.html.charts import axis, chart, column, series, table
@@ -49,6 +50,10 @@ def _numbers(report: Mapping[str, Any], cases: Sequence[Mapping[str, Any]]) -> l
             f"{sources} {'source' if sources == 1 else 'sources'}",
         )
     ]
+    memory = [abs(c["error_percent"]) for c in cases if "measured_bytes" in c]
+    if memory:
+        note = f"of {len(memory):,} peaks of memory"
+        out.append(Number("mean absolute error", f"{fmean(memory):.1f} %", note))
     found = report["all"]
     if found is None:
         return out

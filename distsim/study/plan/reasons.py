@@ -59,7 +59,11 @@ def neighbours(setting: Setting, space: Space, row: dict[str, int], pipe: Pipe) 
         out.append(Neighbour(key, value, to, row | change, other))
 
     for key in ("tp", "pp", "cp", "ep"):
-        for degree in _beside(row[key], _degrees(space, key)):
+        known = _degrees(space, key)
+        if key == "pp":
+            others = row["devices"] // (row["tp"] * row["cp"])
+            known = [degree for degree in known if others % degree == 0]
+        for degree in _beside(row[key], known):
             change: dict[str, Any] = {key: degree}
             if key == "pp":
                 single = degree == 1 or not deep

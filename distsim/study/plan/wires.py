@@ -95,6 +95,7 @@ class Wires:
     _chosen: dict[object, float] = field(default_factory=dict)
     _classes: dict[object, frozenset[int]] = field(default_factory=dict)
     _protocols: dict[str, Library] = field(default_factory=dict)
+    _apart: dict[object, bool] = field(default_factory=dict)
 
     def period(self) -> int:
         """Return after how many devices the cluster repeats itself; 0: never."""
@@ -234,8 +235,18 @@ class Wires:
 
     def apart(self, key: object, ranks: Ints, collective: str) -> bool:
         """Say whether no link is loaded by two of the groups."""
-        for _, _, t, _ in self.routed(key, ranks, collective):
-            pairs = np.unique(np.stack([t.entry_link, t.entry_group]), axis=1)
-            if len(np.unique(pairs[0])) < pairs.shape[1]:
-                return False
-        return True
+        at = (key, collective)
+        if at not in self._apart:
+            self._apart[at] = all(
+                _is_apart(t.entry_link, t.entry_group)
+                for _, _, t, _ in self.routed(key, ranks, collective)
+            )
+        return self._apart[at]
+
+
+def _is_apart(link: Ints, group: Ints) -> bool:
+    low = np.full(int(link.max(initial=0)) + 1, np.iinfo(np.int64).max)
+    high = np.full(len(low), -1)
+    np.minimum.at(low, link, group)
+    np.maximum.at(high, link, group)
+    return bool((low >= high).all())

@@ -8,7 +8,7 @@ Nodes come in an order in which each follows all that it waits for.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -98,11 +98,13 @@ class Workload:
     program: Program
     run: Run
     _pieces: dict[int, list[_Piece]] = field(default_factory=dict)
+    _rings: int = 0
 
     def nodes(self, index: int) -> list[Node]:
         """Return the nodes of each rank of a class; a node's number is its place."""
         out: list[Node] = []
         ends: dict[int, tuple[int, ...]] = {}
+        self._rings = 0
         graph = self.program.graph
         for task in self._ordered(np.flatnonzero(self._mine(index))):
             deps = graph.dep[graph.dep_ptr[task] : graph.dep_ptr[task + 1]].tolist()
@@ -178,7 +180,7 @@ class Workload:
             return _appended(out, _collective_node(name, after, start_s, message))
         if kind in _INSIDE:
             found = self.program.collectives[label]
-            return _collective(out, name, found, after, start_s, task)
+            return self._collective(out, name, found, after, start_s)
         if kind == TaskKind.OFFLOAD:
             return self._copy(out, task, name, after)
         if kind == TaskKind.HOST:
@@ -195,7 +197,7 @@ class Workload:
         for piece in self._of_label(label):
             before = after
             if piece.collective is not None:
-                after = _collective(out, piece.name, piece.collective, before, start_s, task)
+                after = self._collective(out, piece.name, piece.collective, before, start_s)
             if piece.compute_s > 0.0:
                 beside = before if piece.collective is not None else after
                 node = Node(
@@ -214,6 +216,30 @@ class Workload:
             node = Node("host", NodeType.COMP_NODE, after, start_s, wait_s, on_host=True)
             after = _appended(out, node)
         return after
+
+    def _collective(
+        self,
+        out: list[Node],
+        name: str,
+        found: Collective,
+        after: tuple[int, ...],
+        start_s: float,
+    ) -> tuple[int, ...]:
+        """Add a collective inside a layer; where all send to the next, a send and a receipt."""
+        if found.name != "send_recv":
+            message = Message(found.axis, found.name, found.size_bytes)
+            return _appended(out, _collective_node(f"{name} {found.name}", after, start_s, message))
+        # All ranks of a ring come to its messages in the same order, so counting tells them apart.
+        self._rings += 1
+        ends = (
+            (NodeType.COMM_SEND_NODE, "to_next"),
+            (NodeType.COMM_RECV_NODE, "from_previous"),
+        )
+        nodes = []
+        for kind, what in ends:
+            message = Message(found.axis, what, found.size_bytes, self._rings)
+            nodes.append(Node(f"{name} {what}", kind, after, start_s, message=message))
+        return _appended(out, *nodes)
 
     def _of_label(self, label: int) -> list[_Piece]:
         if label not in self._pieces:
@@ -306,35 +332,6 @@ def _appended(out: list[Node], *nodes: Node) -> tuple[int, ...]:
     first = len(out)
     out.extend(nodes)
     return tuple(range(first, len(out)))
-
-
-def _collective(
-    out: list[Node],
-    name: str,
-    found: Collective,
-    after: tuple[int, ...],
-    start_s: float,
-    tag: int,
-) -> tuple[int, ...]:
-    """Add a collective inside a layer; where all send to the next, a send and a receipt."""
-    if found.name != "send_recv":
-        message = Message(found.axis, found.name, found.size_bytes)
-        return _appended(out, _collective_node(f"{name} {found.name}", after, start_s, message))
-    ends = (
-        (NodeType.COMM_SEND_NODE, "to_next"),
-        (NodeType.COMM_RECV_NODE, "from_previous"),
-    )
-    nodes: Iterable[Node] = (
-        Node(
-            f"{name} {what}",
-            kind,
-            after,
-            start_s,
-            message=Message(found.axis, what, found.size_bytes, tag),
-        )
-        for kind, what in ends
-    )
-    return _appended(out, *nodes)
 
 
 def _collective_node(name: str, after: tuple[int, ...], start_s: float, message: Message) -> Node:

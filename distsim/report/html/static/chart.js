@@ -158,15 +158,19 @@ const drawChart = (host, given, pick) => {
   return { show };
 };
 
-const drawBand = ({ root, sx, sy }, [low, high]) => {
+const drawBand = (view, [low, high]) => {
+  const { root, sx, sy, left, right, top, bottom } = view;
   const [a, b] = [sx.low, sx.high];
-  const clip = (v) => Math.min(Math.max(v, sy.low), sy.high);
   const steps = Array.from({ length: 41 }, (_, i) => a * (b / a) ** (i / 40));
-  const edge = (f) => steps.map((x) => `${sx.at(x)},${sy.at(clip(f * x))}`);
-  root.append(
+  const edge = (f) => steps.map((x) => `${sx.at(x)},${sy.at(f * x)}`);
+  // What leaves the axes is not drawn.
+  const [width, height] = [right - left, bottom - top];
+  const inside = make.svg("svg", { x: left, y: top, width, height, viewBox: `${left} ${top} ${width} ${height}` });
+  inside.append(
     make.svg("path", { class: "band", d: `M${edge(low).join("L")}L${edge(high).reverse().join("L")}z` }),
     make.svg("path", { class: "line tg", d: `M${edge(1).join("L")}` }),
   );
+  root.append(inside);
 };
 
 const drawSeries = ({ root, sx, sy, bottom }, s, at) => {

@@ -27,11 +27,14 @@ const make = (() => {
 
 // Draws again when the place of a drawing changes its width, the theme changes, or the page is printed.
 const redraws = new Set();
+// Width of a drawing on paper: an A4 page without its margins.
+const PAPER = 680;
+let printing = false;
 const onLayout = (host, draw) => {
   let width = -1;
-  const again = () => draw(Math.max(host.clientWidth, 200));
+  const again = () => draw(printing ? PAPER : Math.max(host.clientWidth, 200));
   new ResizeObserver(() => {
-    if (host.clientWidth === width) return;
+    if (printing || host.clientWidth === width) return;
     width = host.clientWidth;
     again();
   }).observe(host);

@@ -22,9 +22,11 @@ const theme = (() => {
   let screen;
   addEventListener("beforeprint", () => {
     screen = root.dataset.theme;
+    printing = true;
     set("light");
   });
   addEventListener("afterprint", () => {
+    printing = false;
     if (screen) set(screen);
     else {
       delete root.dataset.theme;

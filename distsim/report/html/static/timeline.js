@@ -29,7 +29,8 @@ views.timeline = (section, host) => {
   };
   const resize = (width) => {
     const full = AXIS + spans.lanes.length * ROW;
-    const height = Math.min(full, Math.max(220, Math.round(Math.min(innerHeight * 0.6, 560))));
+    const seen = printing ? 880 : Math.max(220, Math.round(Math.min(innerHeight * 0.6, 560)));
+    const height = Math.min(full, seen);
     Object.assign(view, { width, height, gutter: width < 600 ? 84 : 150 });
     scroller.style.height = `${height}px`;
     spacer.style.height = `${full - height}px`;
