@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from typing import Any
@@ -63,9 +64,15 @@ def planned(name: str = "small") -> Planned:
         prices="list",
         pricing="on-demand",
         top=(front[0], off),
-        pareto=tuple(front),
+        pareto=(replace(front[0]), *front[1:]),  # equal plans, not the same objects
         rejected=(Rejected("plan.tp", 2, 4, "0.5 s a step more", "", 1.5),),
-        searched={"candidates": 100, "does_not_fit": 10, "bounded": 60, "evaluated": 30},
+        searched={
+            "candidates": 100,
+            "does_not_fit": 10,
+            "bounded": 90,
+            "pruned": 60,
+            "evaluated": 30,
+        },
         space={},
         notes=("a note",),
     )
@@ -83,6 +90,11 @@ def _run(scenario: ds.Scenario) -> Any:
 
 def _sweep() -> Any:
     space = space_of(SMALL, devices="8,16,32", set_=["plan.tp=2,4,16", "batch.micro_size=1,2"])
+    return sweep_html(sweep_of(space, runner=Serial()))
+
+
+def _flat_sweep() -> Any:
+    space = space_of(SMALL, set_=["plan.zero_stage=0,1,2,3", "batch.micro_size=1,2,3"])
     return sweep_html(sweep_of(space, runner=Serial()))
 
 
@@ -108,6 +120,7 @@ _PAGES = {
     "hostile": lambda: _run(small(HOSTILE)),
     "jobs": _jobs,
     "sweep": _sweep,
+    "flat-sweep": _flat_sweep,
     "plan": lambda: plan_html(planned()),
     "hostile-plan": lambda: plan_html(planned(HOSTILE)),
     "goodput": _goodput,

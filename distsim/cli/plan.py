@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from distsim.cli.cost import currency_option, prices_option, pricing_option, region_option
-from distsim.cli.options import json_option, scenario_argument
+from distsim.cli.options import html_option, json_option, scenario_argument
 
 
 @click.command()
@@ -72,6 +72,7 @@ from distsim.cli.options import json_option, scenario_argument
 @region_option
 @currency_option
 @click.option("-o", "--output", metavar="FILE", help="Also write the best plan as a scenario.")
+@html_option
 @json_option
 @click.option("--jobs", metavar="N", type=click.IntRange(min=1), help="Processes.", default=1)
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -80,6 +81,7 @@ def plan(
     changes: tuple[str, ...],
     space: str | None,
     output: str | None,
+    page: str | None,
     as_json: bool,
     quiet: bool,
     **asked: Any,
@@ -97,21 +99,25 @@ def plan(
 
     \b
     Examples:
-      distsim plan llama3-70b-512xh100 --devices 64:4096 --tokens 15T --deadline 60d
-      distsim plan my.yaml --devices 1024 --tokens 300B --set plan.tp=4,8 -o plan.yaml
-      distsim plan my.yaml --devices 280:4480:+280 --tokens 1T --budget 5M$ --objective time
+      distsim plan llama2-7b-64xh100-zero3 --devices 64:256 --tokens 2T --deadline 30d
+      distsim plan my.yaml --devices 1024 --tokens 300B --set plan.tp=8 -o plan.yaml
+      distsim plan my.yaml --devices 512:1024:+256 --steps 9000 --budget 5M$ --set plan.pp=8,16
     """
     from distsim import api
     from distsim.cli.output import check_targets, print_json, print_text, write_file
     from distsim.cli.output_count import counting
 
-    check_targets(scenario, output)
+    check_targets(scenario, output, page)
     with counting(quiet=quiet, what="predicted") as done:
         result = api.plan(scenario, set_=changes, space=space, on_result=done, **asked)
     if output is not None:
         from distsim.report.plan_scenario import scenario_yaml
 
         write_file(output, [scenario_yaml(result.best.scenario, result)])
+    if page is not None:
+        from distsim.report.html.plan import plan_html
+
+        write_file(page, plan_html(result))
     if as_json:
         print_json(result.to_dict())
         return

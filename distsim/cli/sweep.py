@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distsim.cli.options import json_option, scenario_argument
+from distsim.cli.options import html_option, json_option, scenario_argument
 
 if TYPE_CHECKING:
     from distsim.study.cache import Cache
@@ -48,6 +48,7 @@ TABLES = (".parquet", ".csv", ".json")
     "-o", "--output", metavar="FILE", help="Also write all rows: .parquet, .csv or .json."
 )
 @click.option("--plot", metavar="FILE", help="Also draw scaling and breakdown: .svg or .png.")
+@html_option
 @json_option
 @click.option("--jobs", metavar="N", type=click.IntRange(min=1), help="Processes; one a processor.")
 @click.option(
@@ -76,6 +77,7 @@ def sweep(
     best: bool,
     output: str | None,
     plot: str | None,
+    page: str | None,
     as_json: bool,
     quiet: bool,
     cache: str | None,
@@ -106,7 +108,7 @@ def sweep(
     from distsim.study.pool import runner
     from distsim.study.sweep.study import space_of, sweep_of
 
-    check_targets(scenario, output, plot)
+    check_targets(scenario, output, plot, page)
     if output is not None:
         _ending(output)
     if plot is not None:
@@ -122,7 +124,7 @@ def sweep(
     )
     with _cache(cache, no_cache) as kept, progress(len(space), quiet=quiet) as done:
         result = sweep_of(space, runner=chosen, cache=kept, on_result=done)
-    _report(result, best=best, as_json=as_json, output=output, plot=plot)
+    _report(result, best=best, as_json=as_json, output=output, plot=plot, page=page)
     _exit_unless_some_fit(result, reported=not as_json)
 
 
@@ -167,9 +169,15 @@ def _ending(path: str) -> str:
 
 
 def _report(
-    result: Sweep, *, best: bool, as_json: bool, output: str | None, plot: str | None
+    result: Sweep,
+    *,
+    best: bool,
+    as_json: bool,
+    output: str | None,
+    plot: str | None,
+    page: str | None,
 ) -> None:
-    from distsim.cli.output import print_json, print_text, write_bytes
+    from distsim.cli.output import print_json, print_text, write_bytes, write_file
 
     if output is not None:
         _write_table(result, output)
@@ -177,6 +185,10 @@ def _report(
         from distsim.report.sweep_plot import sweep_plot
 
         write_bytes(plot, sweep_plot(result, plot))
+    if page is not None:
+        from distsim.report.html.sweep import sweep_html
+
+        write_file(page, sweep_html(result))
     if as_json:
         print_json(result.to_dict())
     else:

@@ -45,6 +45,8 @@ DRAWN = (
       if (!inside || b.top < f.top - 1) out.push('out: ' + t.textContent);
     }
     const ticks = boxes.filter(([t]) => t.classList.contains('tick'));
+    const said = ticks.map(([t]) => t.getAttribute('text-anchor') + t.textContent);
+    if (new Set(said).size < said.length) out.push('twice: ' + said);
     ticks.forEach(([t, a], i) => ticks.slice(i + 1).forEach(([u, b]) => {
       if (meet(a, b, 0, 3)) out.push(`on one another: ${t.textContent} / ${u.textContent}`);
     }));

@@ -33,6 +33,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"tp": 2, "pp": 2, "schedule": "interleaved", "virtual_stages": 2}, MODEL,
     ),
     "sharded": ({"zero_stage": 3}, MODEL),
+    "sharded in bf16": ({"zero_stage": 3, "grad_dtype": "bf16"}, MODEL),
     "context": ({"cp": 2, "pp": 2}, MODEL),
     "dualpipe": ({"pp": 4, "schedule": "dualpipe"}, MODEL),
     "experts": ({"ep": 4}, MOE),
@@ -68,7 +69,8 @@ def traces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         "cluster": {"topology": "dgx-a100-superpod", "devices": DEVICES},
         "model": model,
         "batch": {"global_size": 64, "micro_size": 1, "sequence_length": 512},
-        "plan": plan,
+        "plan": {key: value for key, value in plan.items() if key != "grad_dtype"},
+        "precision": {"compute": "bf16", "gradients": plan.get("grad_dtype", "fp32")},
         "evaluator": "graph",
     }
     return Traces(simulate(load(scenario)), tmp_path_factory.mktemp("traces") / "out")

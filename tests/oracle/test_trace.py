@@ -167,6 +167,27 @@ def test_the_mean_of_link_counters_is_the_utilisation_of_the_report(
         assert mean == pytest.approx(link_class.mean_utilisation, rel=1e-3, abs=1e-6)
 
 
+def test_links_carry_the_same_where_every_rank_is_simulated() -> None:
+    """Without folding a group inside layers spans as many classes as it has ranks."""
+    block = {
+        "schema": 1,
+        "name": "trace",
+        "cluster": {"topology": "dgx-a100-superpod", "devices": 16},
+        "model": MODEL,
+        "batch": {"global_size": 8, "micro_size": 1, "sequence_length": 512},
+        "plan": {"tp": 4, "pp": 2},
+    }
+    levels = []
+    for fold in (True, False):
+        found = simulate(load(block), fold=fold)
+        run = found.timeline.run
+        levels.append({
+            level.name: float((level.share * np.diff(level.times_s, append=run.makespan)).sum())
+            for level in link_levels(found.timeline.program, run)
+        })  # fmt: skip
+    assert levels[0] == pytest.approx(levels[1], rel=1e-6)
+
+
 def test_long_runs_are_cut_into_parts_that_carry_the_same_bytes() -> None:
     rng = np.random.default_rng(1)
     start_s = rng.uniform(0, 99, 3000)

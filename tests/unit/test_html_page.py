@@ -18,6 +18,8 @@ from distsim.report.html import page as page_module
 from distsim.report.html.page import Number, Page, html, json_text, section
 from tests.html_pages import HOSTILE, KINDS, Reader, text_of
 
+#: A search of few plans.
+NARROW = ["--set", "plan.tp=2", "--set", "plan.pp=2", "--set", "batch.micro_size=1"]
 STATIC = Path(page_module.__file__).parent / "static"
 
 
@@ -131,6 +133,8 @@ def test_the_same_result_gives_the_same_bytes() -> None:
         ["run", "two-jobs-128xa100"],
         ["goodput", "llama2-70b-256xh100-checkpoints", "--tokens", "100B", "--runs", "20"],
         ["validate", "--source", "korthikanti-2022"],
+        ["sweep", "llama3-8b-32xh100-1f1b", "--devices", "32,64", "--no-cache", "--jobs", "1"],
+        ["plan", "llama3-8b-32xh100-1f1b", "--devices", "32", "--tokens", "1T", *NARROW],
     ],
     ids=lambda c: f"{c[0]} {c[1]}",
 )
@@ -160,6 +164,8 @@ def test_a_plan_that_does_not_fit_has_a_page_that_says_so(tmp_path: Path) -> Non
         ["run", "gpt2-xl-8xa100"],
         ["goodput", "gpt2-xl-8xa100", "--tokens", "100B"],
         ["validate"],
+        ["sweep", "gpt2-xl-8xa100", "--devices", "8"],
+        ["plan", "gpt2-xl-8xa100", "--devices", "8", "--tokens", "1B"],
     ],
     ids=lambda c: c[0],
 )

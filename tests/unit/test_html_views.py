@@ -294,6 +294,21 @@ def test_a_sweep_draws_each_possible_row_on_its_curve() -> None:
     assert [y / ideal[0][1] for _, y in ideal] == [1.0, 2.0, 4.0]
 
 
+def test_a_sweep_of_one_size_shows_its_fastest_rows() -> None:
+    fastest = section(text_of("flat-sweep"), "fastest")["rows"]
+    rows = section(text_of("flat-sweep"), "rows")
+    heads = [c["label"] for c in rows["columns"]]
+    ok = [r for r in rows["rows"] if r[heads.index("status")] == "ok"]
+    assert 0 < len(ok) == len(fastest) < len(rows["rows"])
+    assert [r[2] for r in fastest] == sorted(r[heads.index("step time")] for r in ok)
+
+
+def test_each_plan_is_listed_once() -> None:
+    rows = section(text_of("plan"), "plans")["rows"]
+    assert len({(r[0], r[1]) for r in rows}) == len(rows) == 4
+    assert [r[-1] for r in rows] == ["yes", "no", "yes", "yes"]
+
+
 def test_a_front_has_the_best_plan_chosen_first() -> None:
     front = section(text_of("plan"), "front")
     assert front["series"][0]["plans"][-1] == front["first"]

@@ -18,13 +18,6 @@ from distsim.study.plan.result import Choice, Planned
 from distsim.units import fmt_bytes, fmt_count, fmt_s
 
 _DAY_S = 86400.0
-_SEARCHED = {
-    "candidates": "plans in the space",
-    "does_not_fit": "do not fit",
-    "bounded": "cannot win by their bound",
-    "pruned": "left out",
-    "evaluated": "predicted",
-}
 
 
 def plan_html(planned: Planned) -> Iterator[str]:
@@ -79,8 +72,10 @@ def _of(value: float, limit: float, name: str) -> str:
 
 
 def _searched(planned: Planned) -> str:
-    return ", ".join(
-        f"{count:,} {_SEARCHED.get(key, key)}" for key, count in planned.searched.items()
+    s = planned.searched
+    return (
+        f"{s['candidates']:,} plans: {s['does_not_fit']:,} do not fit, {s['pruned']:,} cannot win "
+        f"by their lower bound, {s['evaluated']:,} were predicted"
     )
 
 
@@ -150,8 +145,9 @@ def _add(planned: Planned, choice: Choice, choices: Choices) -> int:
 
 
 def _table(planned: Planned) -> Section:
-    fronts = {id(c) for c in planned.pareto}
-    listed = [*planned.top, *(c for c in planned.pareto if all(c is not t for t in planned.top))]
+    # The same plan may be in both lists.
+    fronts = {scenario_yaml(c.scenario) for c in planned.pareto}
+    listed = {scenario_yaml(c.scenario): c for c in (*planned.top, *planned.pareto)}
     rows = [
         [
             c.devices,
@@ -162,9 +158,9 @@ def _table(planned: Planned) -> Section:
             c.outcome.step_s,
             c.outcome.mfu,
             c.outcome.peak_bytes,
-            "yes" if id(c) in fronts else "no",
+            "yes" if text in fronts else "no",
         ]
-        for c in listed
+        for text, c in listed.items()
     ]
     return table(
         "plans",

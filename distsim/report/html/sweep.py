@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
-from distsim.report.html.charts import axis, chart, column, series, table
+from distsim.report.html.charts import axis, bars, chart, column, series, table
 from distsim.report.html.choices import Choices
 from distsim.report.html.page import Number, Page, Section, html
 from distsim.report.layout import percent, quantity
@@ -18,6 +19,8 @@ from distsim.units import fmt_bytes, fmt_count, fmt_flop_per_s, fmt_s
 
 #: Curves beside the best one that are drawn: those that reach the highest rate.
 _MOST_CURVES = 6
+#: Combinations that have a bar where the number of devices does not vary.
+_MOST_BARS = 30
 _COLUMNS = (
     ("status", column("status", "text", filters=True)),
     ("step_s", column("step time", "s", number=True)),
@@ -26,7 +29,6 @@ _COLUMNS = (
     ("speedup", column("speed-up", number=True)),
     ("efficiency", column("efficiency", "%", number=True)),
     ("peak_bytes", column("memory peak", "B", number=True)),
-    ("bubble_s", column("bubble", "s", number=True)),
     ("best", column("best of its size", "text", filters=True)),
     ("reason", column("reason", "text")),
 )
@@ -79,10 +81,12 @@ def _best_numbers(result: Sweep) -> list[Number]:
 
 
 def _scaling(result: Sweep) -> list[Section]:
-    """Return the scaling curves and their efficiency; nothing where devices do not vary."""
+    """Return the scaling curves and their efficiency; step times where devices do not vary."""
     best = result.best
-    if not result.over_devices or not best.points:
+    if not best.points:
         return []
+    if not result.over_devices:
+        return [_fastest(result)]
     curves = [c for c in result.curves if c.points]
     curves.sort(key=lambda c: -max(p.row.flop_per_s for p in c.points))
     shown = [(_name(c.series), c) for c in curves[:_MOST_CURVES]] if len(curves) > 1 else []
@@ -110,6 +114,16 @@ def _scaling(result: Sweep) -> list[Section]:
         first=choices.number(best.points[-1].row.index),
     )
     return [rate, _efficiency(named)]
+
+
+def _fastest(result: Sweep) -> Section:
+    fitting = sorted((r for r in result.rows if r.outcome.fits), key=lambda r: -r.flop_per_s)
+    rows = [
+        (_name(r.values), 0.0, r.outcome.step_s, "ideal" if at == 0 else "kernels", r.outcome.mfu)
+        for at, r in enumerate(fitting[:_MOST_BARS])
+    ]
+    about = "Step time and MFU of the combinations with the highest model FLOP rate, best first."
+    return bars("fastest", "The fastest", about, rows)
 
 
 def _efficiency(named: Sequence[tuple[str, Curve]]) -> Section:
@@ -190,5 +204,7 @@ def _numeric(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON has; anything else in words."""
+    """Return what JSON has; anything else in words, and nothing for what is not finite."""
+    if isinstance(value, float) and not isfinite(value):
+        return None
     return value if value is None or isinstance(value, int | float | str) else quantity("", value)

@@ -132,9 +132,8 @@ class Workload:
                 continue
             group = int(network.groups[axis].of_rank[rank])
             kind = network.types[graph.transfer[task]].kind
-            if group >= 0 and network.type_of(axis, group) == kind:
-                members = class_of[network.groups[axis].ranks[group]]
-                out[task] = int(members.min()) == owner[task]
+            # One class of each type of group has the tasks; the others wait for them.
+            out[task] = group >= 0 and network.type_of(axis, group) == kind
         return np.asarray(out)
 
     def _axis(self, task: int) -> str:

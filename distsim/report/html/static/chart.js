@@ -38,13 +38,21 @@ const scaleOf = (axis, values, from, to) => {
   return { at, low, high, ticks: (most) => nice(low, high, most) };
 };
 
+// Digits in which neighbouring numbers of an axis differ.
+const digitsOf = (ticks) => {
+  const step = Math.min(...ticks.slice(1).map((t, at) => t - ticks[at]));
+  const size = Math.max(...ticks.map(Math.abs));
+  return ticks.length > 1 && step > 0 && size > 0 ? Math.max(3, Math.ceil(Math.log10(size / step)) + 1) : 4;
+};
+
 // Axes with their grid. Returns the drawing and both scales.
 const frame = (width, height, x, y, xs, ys) => {
   const write = format.writer(y.unit);
   const bottom = 44;
   const top = 26;
   const rough = scaleOf(y, ys, height - bottom, top);
-  const labels = rough.ticks(Math.max(3, height / 60)).map((v) => write(v, 3));
+  const ticksY = rough.ticks(Math.max(3, height / 60));
+  const labels = ticksY.map((v) => write(v, digitsOf(ticksY)));
   const left = Math.max(...labels.map((t) => t.length), 3) * 7.2 + 14;
   const right = 18;
   const sy = rough;
@@ -53,8 +61,9 @@ const frame = (width, height, x, y, xs, ys) => {
   const writeX = format.writer(x.unit);
   let lastEnd = -Infinity;
   const most = Math.max(2, (width - left) / 90);
-  for (const v of (x.ticks && x.ticks.length ? x.ticks : sx.ticks(most))) {
-    const text = writeX(v, 3);
+  const ticksX = x.ticks && x.ticks.length ? x.ticks : sx.ticks(most);
+  for (const v of ticksX) {
+    const text = writeX(v, digitsOf(ticksX));
     const half = text.length * 3.6;
     const px = sx.at(v);
     root.append(make.svg("line", { class: "grid", x1: px, x2: px, y1: top, y2: height - bottom }));
@@ -62,12 +71,12 @@ const frame = (width, height, x, y, xs, ys) => {
     lastEnd = px + half;
     root.append(make.svg("text", { class: "tick", x: px, y: height - bottom + 16, "text-anchor": "middle" }, text));
   }
-  for (const v of sy.ticks(Math.max(3, height / 60))) {
+  ticksY.forEach((v, at) => {
     root.append(
       make.svg("line", { class: "grid", x1: left, x2: width - right, y1: sy.at(v), y2: sy.at(v) }),
-      make.svg("text", { class: "tick", x: left - 6, y: sy.at(v) + 4, "text-anchor": "end" }, write(v, 3)),
+      make.svg("text", { class: "tick", x: left - 6, y: sy.at(v) + 4, "text-anchor": "end" }, labels[at]),
     );
-  }
+  });
   root.append(
     make.svg("text", { class: "label", x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle" }, x.label),
     make.svg("text", { class: "label", x: 2, y: 14 }, y.label),

@@ -10,7 +10,7 @@ views.choices = (section, host) => {
     drawCode(code, plan.yaml, plan.file);
     select.value = String(at);
   };
-  const options = [...new Set(flat)].map((at) => make.html("option", { value: at }, section.plans[at].title));
+  const options = [...new Set(flat)].map((at) => make.html("option", { value: at }, `${section.plans[at].title}: ${section.plans[at].facts[0][1]}`));
   const select = make.html("select", { onchange: () => show(Number(select.value)) }, options);
   drawChart(host, section, (s, n) => show(section.series[s].plans[n]));
   host.append(make.html("div", { class: "controls picker" }, make.html("label", null, "Plan ", select)), detail);

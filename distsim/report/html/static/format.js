@@ -17,7 +17,8 @@ const format = (() => {
   const times = [[1e-9, "ns"], [1e-6, "µs"], [1e-3, "ms"], [1, "s"], [60, "min", 2], [3600, "h", 2], [86400, "d", 2]];
   const sizes = [[1, ""], [1e3, "k"], [1e6, "M"], [1e9, "G"], [1e12, "T"], [1e15, "P"], [1e18, "E"]];
   const counts = [[1, ""], [1e6, "M"], [1e9, "B"], [1e12, "T"]];
-  const seconds = (v, n = 4) => stepped(v, times, "", n);
+  // Less than a femtosecond is what rounding leaves.
+  const seconds = (v, n = 4) => stepped(Math.abs(v) < 1e-15 ? 0 : v, times, "", n);
   const bytes = (v, n = 4) => stepped(v, sizes, "B", n);
   const rate = (unit) => (v, n = 4) => stepped(v, sizes, unit, n);
   const percent = (v, n = 3) => `${digits(100 * v, n)} %`;
