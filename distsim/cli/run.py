@@ -98,6 +98,8 @@ def run(
         check_directory(chakra)
     found = api.load_any(scenario, changes)
     if isinstance(found, Jobs):
+        if trace is not None or chakra is not None:
+            raise click.UsageError("--trace and --chakra are of one job, and here are several")
         _run_jobs(found, conditions, fold=not no_fold, as_json=as_json, output=output, page=page)
         return
     prediction = api.simulate(found, evaluator=evaluator, fold=not no_fold)

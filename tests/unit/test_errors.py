@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 def _codes_in_source() -> dict[str, str]:
     found: dict[str, str] = {}
     for file in sorted((ROOT / "distsim").rglob("*.py")):
-        if file.name != "codes.py":
+        if file.parent.name != "codes":
             for code in re.findall(r"[\"'](DS\d{3})[\"']", file.read_text(encoding="utf-8")):
                 found[code] = str(file.relative_to(ROOT))
     return found

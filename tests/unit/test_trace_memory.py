@@ -137,3 +137,18 @@ def test_run_writes_a_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with gzip.open("t.json.gz", "rt") as file:
         trace = json.load(file)
     assert trace["otherData"]["scenario"] == "gpt3-175b-on-1024-a100"
+
+
+def test_traces_of_several_jobs_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = {"name": "a", "devices": 8, "model": "gpt2", "batch": {"global_size": 8,
+           "micro_size": 1, "sequence_length": 512}}  # fmt: skip
+    scenario = {"schema": 1, "name": "two", "cluster": {"topology": "dgx-a100-superpod",
+                "devices": 16}, "jobs": [job, job | {"name": "b"}]}  # fmt: skip
+    (tmp_path / "two.yaml").write_text(json.dumps(scenario))
+    out = tmp_path / "out"
+    for option in ("--trace", "--chakra"):
+        assert main(["run", str(tmp_path / "two.yaml"), option, str(out)]) == 2
+        assert "several" in capsys.readouterr().err
+    assert not out.exists()

@@ -35,7 +35,7 @@ class ChakraTraces:
     Raises
     ------
     UsageError
-        DS722 where there are too many nodes, or several steps overlap; DS723 without protobuf.
+        DS722 where there are too many nodes; DS723 without protobuf.
     """
 
     def __init__(self, prediction: Prediction) -> None:

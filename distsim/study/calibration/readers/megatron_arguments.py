@@ -264,10 +264,13 @@ def _recompute(arguments: Arguments, findings: Findings) -> str | dict[str, Any]
     older = arguments.switch("checkpoint_activations", "deepspeed_activation_checkpointing")
     if granularity == "selective":
         named = re.findall(r"[a-z_]+", arguments.text("recompute_modules") or "core_attn")
-        known = [module for module in named if module in MODULES]
+        modules = [module for module in named if module in MODULES]
         for module in dict.fromkeys(m for m in named if m not in MODULES):
             findings.note(f"{module[:60]} of recompute_modules is not known, and not recomputed")
-        return "selective" if known == ["core_attn"] else {"mode": "selective", "modules": known}
+        if not modules:
+            return "none"
+        core = modules == ["core_attn"]
+        return "selective" if core else {"mode": "selective", "modules": modules}
     if granularity == "full" or method is not None or older:
         if method == "block":
             return {"mode": "full", "first": layers}
