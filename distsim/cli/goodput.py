@@ -46,8 +46,20 @@ from distsim.cli.options import html_option, json_option, scenario_argument, set
     "leaves. Default: what the scenario says, or async.",
 )
 @click.option("--storage", metavar="RATE", help="What the storage takes from all nodes: 2 TB/s.")
-@click.option("--detect", metavar="TIME", default="2min", show_default=True)
-@click.option("--restart", metavar="TIME", default="5min", show_default=True)
+@click.option(
+    "--detect",
+    metavar="TIME",
+    default="2min",
+    show_default=True,
+    help="Until a failure is noticed.",
+)
+@click.option(
+    "--restart",
+    metavar="TIME",
+    default="5min",
+    show_default=True,
+    help="Until the job runs again.",
+)
 @click.option(
     "--spares", metavar="N", type=click.IntRange(0, 10**6), help="Spare nodes.  [default: enough]"
 )
@@ -66,8 +78,22 @@ from distsim.cli.options import html_option, json_option, scenario_argument, set
     show_default=True,
     help="Without a spare node: wait for a repair, or go on with fewer replicas.",
 )
-@click.option("--runs", metavar="N", type=int, default=1000, show_default=True)
-@click.option("--seed", metavar="N", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--runs",
+    metavar="N",
+    type=int,
+    default=1000,
+    show_default=True,
+    help="Trainings that are drawn.",
+)
+@click.option(
+    "--seed",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of what is drawn.",
+)
 @click.option("--start", metavar="DATE", help="Day of the start, 2027-01-31, for dates of the end.")
 @pricing_option
 @prices_option

@@ -22,7 +22,7 @@ NAME = "predictions.json"
 OF = "made of"
 #: Parts of the package that no prediction of a published run passes through.
 _BESIDE = (
-    *("cli/", "report/", "measure/", "study/", "api.py"),
+    *("cli/", "codes/", "report/", "measure/", "study/", "api.py"),
     *("data/accuracy/", "data/prices/", "data/scenarios/", "data/topologies/", "data/validation/"),
 )
 _ENDINGS = (".py", ".yaml")

@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -65,6 +66,17 @@ name: my-a100
 device: a100-80gb-sxm
 values: {device: {gemm_efficiency: {value: 0.7, low: 0.68, high: 0.72, source: made up}}}
 """
+PRICES = """
+schema: 1
+kind: prices
+name: ours
+date: 2026-01-01
+"""
+CHANGES = """
+schema: 1
+kind: changes
+changes: [{name: more memory bandwidth, device: {memory_bandwidth: 2}}]
+"""
 #: Takes minutes over all sources, so it runs on one.
 LONG = ["validate"]
 
@@ -98,13 +110,38 @@ def test_examples_work(
     (tmp_path / "mine.yaml").write_bytes(own.read_bytes())
     (tmp_path / "nccl.xml").write_bytes((DATA / "nccl" / "dgx-h100.xml").read_bytes())
     monkeypatch.chdir(tmp_path)
-    words = shlex.split(re.split(r" [|>] ", example)[0])[1:]
+    words = [*takewhile(lambda word: word not in ("|", ">"), shlex.split(example))][1:]
+    _beside(words, tmp_path, capsys)
     if words == LONG:
         words = [*words, "--source", "opt-2022"]
     if words[0] == "measure":
         pytest.importorskip("torch", reason="an extra")
     assert main(words) == 0, capsys.readouterr().err
     assert capsys.readouterr().out
+
+
+def _beside(words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Make the files that an example names."""
+    if "ours.yaml" in words:
+        (folder / "ours.yaml").write_text(CHANGES if words[0] == "whatif" else PRICES)
+    if words[0] == "diff":
+        for name in ("before", "after"):
+            (folder / f"{name}.yaml").write_bytes((folder / "my.yaml").read_bytes())
+        assert main(["run", "my.yaml", "--json", "-o", "main.json"]) == 0
+        (folder / "branch.json").write_bytes((folder / "main.json").read_bytes())
+    if words[:2] == ["trace", "import"]:
+        for name, source in (
+            ("step.json.gz", "gpt-125m-h100.json.gz"),
+            ("my.yaml", "gpt-125m.yaml"),
+        ):
+            (folder / name).write_bytes((DATA / "kineto" / source).read_bytes())
+    if words[:2] == ["trace", "chakra"]:
+        assert main(["run", "llama3-8b-8xh100-fp8", "--chakra", "traces"]) == 0
+    capsys.readouterr()
+    # What a shell does with a pattern.
+    for i, word in enumerate(words):
+        if "*" in word:
+            words[i : i + 1] = sorted(str(p.relative_to(folder)) for p in folder.glob(word))
 
 
 def test_every_option_is_explained() -> None:

@@ -1,0 +1,75 @@
+"""DS7xx: plans and changes that are searched."""
+
+from __future__ import annotations
+
+from distsim.codes.info import CodeInfo
+
+CODES: dict[str, CodeInfo] = {
+    "DS710": CodeInfo(
+        "list of changes not understood",
+        "A file for distsim whatif --changes has kind: changes and a list of changes, each with a "
+        "name and what it sets: dotted keys of the scenario, or factors of device, links, latency.",
+        "Mend the line that the message names; docs/whatif.md shows the form.",
+    ),
+    "DS712": CodeInfo(
+        "links that are not there",
+        "A change names a class of links that the topology does not have; the message lists those "
+        "that it has.",
+        "Use one of them.",
+    ),
+    "DS720": CodeInfo(
+        "no trace of a run on devices",
+        "A trace of PyTorch's profiler has a list of events, among them kernels of a device "
+        "(categories kernel, gpu_memcpy, gpu_memset) with finite times.",
+        "Record it with ProfilerActivity.CUDA and write it with export_chrome_trace.",
+    ),
+    "DS721": CodeInfo(
+        "Chakra trace that cannot be read",
+        "A Chakra execution trace is a sequence of protobuf messages, each after its length: "
+        "GlobalMetadata, then the nodes of one rank; the message says at which byte this one is "
+        "not.",
+        "Give a file NAME.RANK.et as it was written; copy it again if it is cut.",
+    ),
+    "DS722": CodeInfo(
+        "too many nodes of Chakra traces",
+        "Every rank has a node for each run of kernels and each message; the message says how "
+        "many there may be over all ranks.",
+        "Simulate fewer micro batches or devices.",
+    ),
+    "DS723": CodeInfo(
+        "protobuf is missing",
+        "Chakra traces are read and written with protobuf, which is an extra.",
+        "pip install 'distsim-train[chakra]'.",
+    ),
+    "DS724": CodeInfo(
+        "no stored result",
+        "distsim diff reads a .json file as what distsim run --json prints, or -o writes, for "
+        "one job; the message says what is missing.",
+        "Write it again with distsim run SCENARIO -o FILE.",
+    ),
+    "DS725": CodeInfo(
+        "two things that cannot be compared",
+        "Changes are made one by one between two scenarios, up to 100 of them, and --set "
+        "changes scenarios alone.",
+        "Compare stored results, or scenarios that have more in common.",
+    ),
+    "DS730": CodeInfo(
+        "a condition of --fail-if holds",
+        "The result is one that --fail-if was told to fail on; the message has the values of "
+        "its keys.",
+        "Look at what changed with distsim diff, or change the condition.",
+    ),
+    "DS731": CodeInfo(
+        "condition that cannot be read",
+        "A condition of --fail-if compares keys of the result with numbers and their units by "
+        "<, <=, >, >=, == and !=, calculates with + - * /, and joins comparisons by and, or, "
+        "not.",
+        "Correct it at the character that the message names, and put it in quotes.",
+    ),
+    "DS732": CodeInfo(
+        "condition that cannot be checked",
+        "A condition of --fail-if names a key that the result has not, or compares what cannot "
+        "be compared: bytes with seconds, a text with a number.",
+        "See the keys with distsim run --json; base.KEY exists in distsim diff alone.",
+    ),
+}
