@@ -100,7 +100,7 @@ def sweep(
       distsim sweep my.yaml --devices 8:1024:x2 --set plan.tp=1,2,4,8 -o rows.parquet
       distsim sweep my.yaml --set batch.micro_size=1,2,4 --set plan.recompute=none,selective,full
       distsim sweep my.yaml --devices 64:1024 --weak --plot weak.svg
-      distsim sweep megatron-22b-8xa100 --devices 8,16 --along batch.micro_size=4,2
+      distsim sweep bert-large-64xv100 --devices 64,128 --along model=bert-base,bert-large --weak
     """
     from distsim.cli.output import check_targets
     from distsim.cli.output_progress import progress

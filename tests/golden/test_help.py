@@ -140,7 +140,7 @@ def _beside(words: list[str], folder: Path, capsys: pytest.CaptureFixture[str]) 
     capsys.readouterr()
     # What a shell does with a pattern.
     for i, word in enumerate(words):
-        if "*" in word:
+        if "*" in word and " " not in word:
             words[i : i + 1] = sorted(str(p.relative_to(folder)) for p in folder.glob(word))
 
 

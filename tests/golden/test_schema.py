@@ -25,7 +25,7 @@ def _schema(which: str) -> Any:
     return json.loads((SCHEMAS / f"{which}.schema.json").read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("which", ["scenario", "prediction", "collective"])
+@pytest.mark.parametrize("which", ["scenario", "prediction", "collective", "sweep", "plan"])
 def test_the_file_is_what_the_program_prints(
     which: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
