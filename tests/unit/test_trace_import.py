@@ -257,7 +257,7 @@ def test_json_is_what_the_text_says(capsys: pytest.CaptureFixture[str]) -> None:
         (b"", "DS106"),
         (b"{", "DS634"),
         (b'{"traceEvents": [{"ph": "X", "ts": 1', "DS634"),
-        (gzip.compress(b'{"traceEvents": [' + b" " * 1000)[:-12], "DS634"),
+        (gzip.compress(b'{"traceEvents": [' + b" " * 1000, mtime=0)[:-12], "DS634"),
         (b"\x1f\x8b\x08garbage", "DS634"),
         (b"[" * 100_000, "DS634"),
         (b"\x00\x01\x02", "DS634"),
@@ -271,6 +271,7 @@ def test_json_is_what_the_text_says(capsys: pytest.CaptureFixture[str]) -> None:
         (trace(kernel("a", float("nan"), 5)), "DS720"),
         (trace(annotation("ProfilerStep#1", 0, 5), kernel("a", 100, 101)), "DS720"),
     ],
+    ids=map(str, range(16)),
 )
 def test_bad_files(tmp_path: Path, data: object, code: str) -> None:
     error = refused(tmp_path, data)
