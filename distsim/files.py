@@ -52,10 +52,13 @@ def shipped_directory(kind: str) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / kind
 
 
-@lru_cache(maxsize=32)
 def shipped_names(kind: str) -> tuple[str, ...]:
     """Return the names of the shipped files of a kind (``scenarios``, ``topologies``), sorted."""
-    directory = shipped_directory(kind)
+    return _names_in(shipped_directory(kind))
+
+
+@lru_cache(maxsize=32)
+def _names_in(directory: Path) -> tuple[str, ...]:
     if not directory.is_dir():
         return ()
     return tuple(sorted(p.stem for p in directory.iterdir() if p.suffix == ".yaml"))

@@ -195,7 +195,8 @@ def test_packed_rows_hold_whole_sequences(histogram, m, rows) -> None:
     ideal = micro_batches(lengths, Batching("packed", ROW, packing="ideal"), m, rows)
     assert found.microbatches == ideal.microbatches == m
     assert found.computed_tokens == ideal.computed_tokens == m * rows * ROW
-    assert 0.5 <= found.efficiency <= ideal.efficiency == pytest.approx(1)
+    assert 0.5 <= found.efficiency <= ideal.efficiency * (1 + 1e-12)
+    assert ideal.efficiency == pytest.approx(1)
     kinds, counts = sample(lengths, ROW)
     # The rows of the sample hold its tokens, whole.
     fill = (kinds @ counts) / (len(pack_rows(lengths, ROW)[0]) * ROW)
