@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from distsim.parallel.selective import MODULES
+from distsim.parallel.selective import CORE, MODULES
 from distsim.study.calibration.readers.findings import Findings
 
 _DOTTED = re.compile(r"(?:^|\s)([A-Za-z_][A-Za-z0-9_]{1,60}) \.+ ?(.*?)\s*$", re.ASCII)
@@ -269,8 +269,9 @@ def _recompute(arguments: Arguments, findings: Findings) -> str | dict[str, Any]
             findings.note(f"{module[:60]} of recompute_modules is not known, and not recomputed")
         if not modules:
             return "none"
-        core = modules == ["core_attn"]
-        return "selective" if core else {"mode": "selective", "modules": modules}
+        if modules == [CORE]:
+            return "selective"
+        return {"mode": "selective", "modules": modules}
     if granularity == "full" or method is not None or older:
         if method == "block":
             return {"mode": "full", "first": layers}
