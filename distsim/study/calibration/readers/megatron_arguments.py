@@ -263,9 +263,9 @@ def _recompute(arguments: Arguments, findings: Findings) -> str | dict[str, Any]
     layers = arguments.count("recompute_num_layers", "activations_checkpoint_num_layers") or 1
     older = arguments.switch("checkpoint_activations", "deepspeed_activation_checkpointing")
     if granularity == "selective":
-        named = re.findall(r"[a-z_]+", arguments.text("recompute_modules") or "core_attn")
-        modules = [module for module in named if module in MODULES]
-        for module in dict.fromkeys(m for m in named if m not in MODULES):
+        listed = re.findall(r"[a-z_]+", arguments.text("recompute_modules") or CORE)
+        modules = [module for module in listed if module in MODULES]
+        for module in dict.fromkeys(m for m in listed if m not in MODULES):
             findings.note(f"{module[:60]} of recompute_modules is not known, and not recomputed")
         if not modules:
             return "none"
