@@ -98,7 +98,9 @@ def _parallel(scenarios: dict[int, Scenario], jobs: int) -> Results:
     here, size = os.getcwd(), _share(len(scenarios), jobs)
     left = iter(list(scenarios.items()))
     chunks = iter(lambda: [(i, _absolute(s)) for i, s in islice(left, size)], [])
-    executor = get_reusable_executor(max_workers=jobs, timeout=IDLE_S, env=_ONE_THREAD)
+    executor = get_reusable_executor(
+        max_workers=jobs, timeout=IDLE_S, env=_ONE_THREAD, initializer=_ignore_interrupts
+    )
     running: set[Future[list[tuple[int, Outcome]]]] = set()
     try:
         while True:
@@ -133,6 +135,11 @@ def _interrupts_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _ignore_interrupts() -> None:
+    """Let a process of the pool not hear of Ctrl-C, whoever started it: the pool replaces some."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _share(count: int, workers: int) -> int:
