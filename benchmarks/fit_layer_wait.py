@@ -11,6 +11,7 @@ error is that of 500 bootstrap samples. Prints the fit and the errors with and w
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -31,11 +32,8 @@ def predicted_s(wait_s: float) -> np.ndarray:
         found = shipped(name)
         return replace(found, layer_wait_s=wait_s) if name == NAME else found
 
-    stack._shipped = changed  # type: ignore[assignment]
-    try:
+    with patch.object(stack, "_shipped", changed):
         return np.array([step_s(row.load()) for row in used()])
-    finally:
-        stack._shipped = shipped
 
 
 def used() -> list:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter, process_time
 
@@ -62,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         for what in ("the same, kept on disk", "the same, known"):
             with Cache(Path(directory) / "cache.sqlite") as cache:
-                say(what, lambda cache=cache: sweep(space, runner, cache=cache))  # type: ignore[misc]
+                say(what, partial(sweep, space, runner, cache=cache))
     found = sweep(space, runner)
     say("table", lambda: found.table)
     start = perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from itertools import count
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -69,4 +70,29 @@ class Store:
         self.size_bytes = 0
 
 
-__all__ = ["Same", "Store"]
+class Numbers:
+    """A number for each value, equal for equal ones: cheap to compare where values are large.
+
+    Numbers are forgotten when there are too many, and none ever stands for two values.
+
+    Parameters
+    ----------
+    most : int
+        Values that are remembered.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._of: dict[Hashable, int] = {}
+        self._next = count()
+
+    def of(self, value: Hashable) -> int:
+        """Return the number of a value."""
+        if value not in self._of:
+            if len(self._of) >= self.most:
+                self._of.clear()
+            self._of[value] = next(self._next)
+        return self._of[value]
+
+
+__all__ = ["Numbers", "Same", "Store"]

@@ -8,7 +8,6 @@ has them; the loss is PyTorch's cross entropy on logits that are cast to fp32.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -190,9 +189,9 @@ class Decoder(nn.Module):
         return loss
 
     def _layer(self, layer: nn.Module, x: Tensor) -> Tensor:
-        done: Any = (
+        done: Tensor = (
             checkpoint(layer, x, self._table, use_reentrant=False)
             if self.recompute
             else layer(x, self._table)
         )
-        return done  # type: ignore[no-any-return]
+        return done

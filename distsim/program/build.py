@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,7 @@ from distsim.program.opgraph import OpGraph
 from distsim.program.segment import Cost, Part, Pricer
 from distsim.program.sends import families, pipeline_sends
 from distsim.program.tail import finish, update_cost
-from distsim.store import Same
+from distsim.store import Numbers, Same
 
 Ints = npt.NDArray[np.int64]
 
@@ -176,7 +175,7 @@ def laid_out(
     out = []
     for index, rank in enumerate(network.fold.example.tolist()):
         stage, pricer = int(stage_of[rank]), pricers[index]
-        key = conditions(inputs, network, pricer, rank)
+        key = _conditions(inputs, network, pricer, rank)
         if (stage, key) not in found:
             work = Work(
                 stage,
@@ -215,22 +214,18 @@ def _compute(
     ]
 
 
-def conditions(inputs: Inputs, network: Network, pricer: Pricer, rank: int) -> int:
+def _conditions(inputs: Inputs, network: Network, pricer: Pricer, rank: int) -> int:
     """Return a number for all that the prices of steps on a rank depend on."""
     costs = (
         network.cost(axis, int(network.groups[axis].of_rank[rank]))
         for axis in inside_axes(inputs.plan)
     )
     key = (Same(pricer.device), inputs.dtype, *costs)
-    if len(_CONDITIONS) > _MOST_CONDITIONS:
-        _CONDITIONS.clear()
-    return _CONDITIONS.setdefault(key, next(_NUMBERS))
+    return _CONDITIONS.of(key)
 
 
-#: Numbers of conditions seen before; a number never stands for two.
-_CONDITIONS: dict[Hashable, int] = {}
-_MOST_CONDITIONS = 4096
-_NUMBERS = count()
+#: Conditions seen before.
+_CONDITIONS = Numbers(4096)
 
 
 def pricers_of(inputs: Inputs, network: Network) -> list[Pricer]:

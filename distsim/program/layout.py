@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from itertools import count
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from distsim.program.pattern import Entry, Pattern, beside, pattern
 from distsim.program.pieces import pieces
 from distsim.program.segment import Cost, Pricer
 from distsim.schedule.actions import LETTERS
-from distsim.store import Same, Store
+from distsim.store import Numbers, Same, Store
 
 Ints = npt.NDArray[np.int64]
 
@@ -43,7 +42,6 @@ class _Known:
         """Forget everything."""
         self.prices: dict[Hashable, dict[int, tuple[Step, Cost]]] = {}
         self.patterns: dict[Hashable, tuple[Chunk, Pattern]] = {}
-        self.numbers: dict[DataParallel, int] = {}
         self.steps = 0
 
     def bounded(self) -> None:
@@ -53,8 +51,8 @@ class _Known:
 
 
 _KNOWN = _Known()
-#: A number never stands for two, even after everything is forgotten.
-_NUMBERS = count()
+#: What data parallelism does to patterns.
+_DATA = Numbers(4096)
 
 
 class Prices:
@@ -67,7 +65,7 @@ class Prices:
     def number(self, data: DataParallel) -> int:
         """Return a number for what data parallelism does to patterns; `data` has to live on."""
         if id(data) not in self._numbers:
-            self._numbers[id(data)] = _KNOWN.numbers.setdefault(data, next(_NUMBERS))
+            self._numbers[id(data)] = _DATA.of(data)
         return self._numbers[id(data)]
 
     def steps(self, key: Hashable, pricer: Pricer, steps: tuple[Step, ...]) -> Cost:
@@ -174,6 +172,8 @@ class ClassActions:
     ----------
     names : list of str
         Of each pattern, for the entries that have none of their own.
+    key : hashable
+        What the pricer depends on.
     """
 
     work: Work
@@ -181,6 +181,7 @@ class ClassActions:
     patterns: list[Pattern]
     names: list[str]
     pricer: Pricer
+    key: Hashable
 
     def labelled(self, labels: Labels) -> Ints:
         """Register the labels of all entries, pattern by pattern."""
@@ -327,7 +328,7 @@ def lay_out(
             made = beside(name, first, second, pricer.device.contention_factor)
         patterns.append(made)
         names.append(name)
-    return ClassActions(work, groups, patterns, names, pricer)
+    return ClassActions(work, groups, patterns, names, pricer, key)
 
 
 @dataclass(frozen=True, slots=True)

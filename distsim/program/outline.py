@@ -8,12 +8,12 @@ sees no links that are shared and no kernels that a transfer slows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from distsim.program.build import Inputs, conditions, laid_out, pricers_of
+from distsim.program.build import Inputs, laid_out, pricers_of
 from distsim.program.comm import Network
 from distsim.program.compile import build_network
 from distsim.program.groups import groups_of
@@ -52,7 +52,6 @@ class Collective:
 
     stages: tuple[int, ...]
     duration_s: float
-    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,13 +133,9 @@ class _Maker:
         self.inputs, self.network, self.pricers = inputs, network, pricers
         self.actions, self.route = actions, route
         self.rank = network.fold.example.tolist()
-        self._known: dict[tuple[int, int], float | Cell] = {}
+        self._known: dict[tuple[int, Hashable], float | Cell] = {}
         self._group: dict[tuple[int, str], tuple[int, int]] = {}
         self._seconds: dict[tuple[str, int, str, float], float] = {}
-        self._conditions = [
-            conditions(inputs, network, pricer, rank)
-            for pricer, rank in zip(pricers, self.rank, strict=True)
-        ]
         self.cells = [self._cell(p, s) for s, laid in enumerate(actions) for p in laid.patterns]
 
     def outline(self) -> Outline:
@@ -185,7 +180,7 @@ class _Maker:
 
     def _cell(self, pattern: Pattern, stage: int) -> float | Cell:
         """Return what a pattern takes; stages with the same groups share it."""
-        key = (id(pattern), self._conditions[stage])
+        key = (id(pattern), self.actions[stage].key)
         if key not in self._known:
             self._known[key] = self._made_cell(pattern, stage)
         return self._known[key]
@@ -282,7 +277,7 @@ class _Maker:
             a, b = sorted(int(c) for c in self.network.fold.class_of[ranks[group]])
             of = by_stages[a, b]
             seconds = self.network.collective_s("tied", group, "all_reduce", of.size_bytes)
-            out.append(Collective((a, b), seconds, alone=True))
+            out.append(Collective((a, b), seconds))
         return out
 
     def _gathers_at_end(self) -> list[Collective]:

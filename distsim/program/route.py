@@ -38,8 +38,6 @@ class Route:
     slots : int
     chains : list of (str, int)
         Family of sends and the stage that sends.
-    first_cell : list of int
-        Where the cells of each stage begin.
     """
 
     stage: list[int]
@@ -50,7 +48,6 @@ class Route:
     into: list[int]
     slots: int
     chains: list[tuple[str, int]]
-    first_cell: list[int]
 
     def __len__(self) -> int:
         return len(self.stage)
@@ -105,7 +102,7 @@ def _made_route(
     target, chain_of = _targets(plan, most, chains)
     incoming = np.zeros(there.size, dtype=bool)
     columns: list[list[Ints]] = []
-    first_cell = [0]
+    first_cell = 0
     for stage, order in enumerate(orders):
         row, chunk, micro = ROW[order.kind], order.chunk.astype(np.int64), order.microbatch
         moves = order.kind != WEIGHT
@@ -118,9 +115,9 @@ def _made_route(
         chain = np.where(into >= 0, chain_of[stage, row, chunk], -1)
         number = chain * (int(variant_of.max(initial=0)) + 1) + variant_of[micro]
         incoming[into[into >= 0]] = True
-        cell = groups[stage].pattern_of + first_cell[-1]
+        cell = groups[stage].pattern_of + first_cell
         columns.append([np.full(len(own), stage), cell, own, chain, number, into])
-        first_cell.append(first_cell[-1] + len(groups[stage].codes))
+        first_cell += len(groups[stage].codes)
     for mine in columns:
         own = mine[2]
         mine[2] = np.where((own >= 0) & incoming[np.maximum(own, 0)], own, -1)
@@ -130,7 +127,7 @@ def _made_route(
     stages, cells, slots, along, numbers, fills = (
         np.concatenate(parts)[ordered].tolist() for parts in zip(*columns, strict=True)
     )
-    return Route(stages, cells, slots, along, numbers, fills, there.size, chains, first_cell)
+    return Route(stages, cells, slots, along, numbers, fills, there.size, chains)
 
 
 def _targets(plan: Plan, most: int, chains: list[tuple[str, int]]) -> tuple[Ints, Ints]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import distsim as ds
@@ -15,8 +17,8 @@ HIDDEN, LAYERS, VOCAB, LENGTH = 1024, 4, 51200, 512
 LAYER_MATRICES = 12 * HIDDEN**2
 
 
-def _case(stack: object, devices: int = 1, precision: object = "bf16", **plan: object) -> Case:
-    ways = plan.get("tp", 1) * plan.get("pp", 1)  # type: ignore[operator]
+def _case(stack: object, devices: int = 1, precision: object = "bf16", **plan: Any) -> Case:
+    ways = plan.get("tp", 1) * plan.get("pp", 1)
     return resolve(
         ds.load(
             {

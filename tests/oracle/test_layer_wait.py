@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from distsim.cost.stack import load_stack, stack_names
@@ -12,10 +14,10 @@ STACK = "deepspeed-pipeline-2022"
 LAYERS = 4
 
 
-def run(stack: str, pp: int = 1, **plan: object) -> Prediction:
+def run(stack: str, pp: int = 1, **plan: Any) -> Prediction:
     return step(
         {"pp": pp, **plan},
-        pp * int(plan.get("tp", 1)),  # type: ignore[call-overload]
+        pp * plan.get("tp", 1),
         topology=INSTANT,
         stack=stack,
         model=DENSE | {"layers": LAYERS},

@@ -123,6 +123,16 @@ def test_bound_is_below_the_longest_path(drawn):
         assert step_s > 0.2 * exact_s
 
 
+@pytest.mark.parametrize("given", [{}, {"overlap_experts": False}])
+def test_bound_holds_where_experts_exchange_beside_compute(given):
+    """A stack that overlaps them, as long as the plan does not say otherwise."""
+    scenario = _scenario(_MIXTURE, _CLUSTERS[1], "megatron-core-2026", 2048, 64, given, "adam")
+    found = [s for s in _some(scenario, 16, 2, 60) if s[2].plan.ep > 1]
+    assert len(found) > 10
+    for _, step_s, candidate in found:
+        assert step_s <= step_time_s(resolve(candidate), evaluator="graph")
+
+
 @pytest.mark.parametrize("devices", [64, 1024])
 def test_bound_of_gpt3_is_tight(devices):
     """Half of the candidates take at most 1 / 0.95 of their bound."""

@@ -8,11 +8,11 @@ each goes through the same code as a prediction does (`distsim.parallel.recomput
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ from distsim.scenario.step import division_of, operators_of, software_of
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT
 from distsim.study.plan.setting import Setting
 from distsim.study.plan.wires import Wires
+from distsim.workload.network import Model
 from distsim.workload.op import Axis
 from distsim.workload.optimizer import state_bytes
 from distsim.workload.shape import Shape
@@ -130,12 +131,19 @@ def kinds_of(setting: Setting) -> tuple[str, ...]:
     return operators_of(setting.model, shape).layers
 
 
-def plan_of(setting: Setting, way: Way, **more: object) -> Plan:
-    """Return a plan that divides layers in a way, on as many devices as that needs."""
+def plan_of(setting: Setting, way: Way, **more: Any) -> Plan:
+    """Return a plan that divides layers in a way, on as many devices as that needs.
+
+    Experts exchange beside compute where the scenario or its stack may: what forbids it in a plan
+    only makes the plan slower than its bound.
+    """
     given = setting.scenario.plan
+    beside = given.overlap_experts
+    if beside is None:
+        beside = setting.stack.overlap.overlap_experts
     mixture = decoder(setting.model)
     block = lcm(way.tp * way.cp, way.ep * way.etp)
-    fixed = {
+    fixed: dict[str, Any] = {
         "devices": block,
         "dp": block // (way.tp * way.cp),
         "tp": way.tp,
@@ -150,8 +158,9 @@ def plan_of(setting: Setting, way: Way, **more: object) -> Plan:
         "scatter_gather_p2p": given.scatter_gather_p2p,
         "context_mode": given.cp_mode,
         "context_balanced": given.cp_balanced,
+        "overlap_experts": beside and way.ep > 1,
     }
-    return Plan(**{**fixed, **more})  # type: ignore[arg-type]
+    return Plan(**{**fixed, **more})
 
 
 def layer(setting: Setting, wires: Wires, way: Way) -> Layer:
@@ -160,15 +169,7 @@ def layer(setting: Setting, wires: Wires, way: Way) -> Layer:
     model, _ = padded_vocabulary(setting.model, way.tp)
     shape = Shape(way.micro, setting.length, setting.numerics, setting.stack.fusion, 0.0, way.cp)
     operators = operators_of(model, shape)
-    division = division_of(
-        plan,
-        model,
-        setting.numerics,
-        setting.load(way.ep),
-        overlap_shared=setting.scenario.plan.overlap_shared_experts,
-        sent_share=_sent_share(setting, plan),
-    )
-    division = replace(division, software=software_of(setting.stack, setting.numerics))
+    division = _division(setting, plan, way, model)
     units = _units(plan, division, operators, MODES[way.mode])
     times = _Times(setting, wires, plan)
     priced = [times.of(unit) for unit in units]
@@ -186,8 +187,8 @@ def layer(setting: Setting, wires: Wires, way: Way) -> Layer:
 
     most = largest if setting.stack.sharded.by_weight else Domain.parameters
 
-    def table(of: object) -> Floats:
-        return np.asarray([[of(d, u) for u in units] for d in domains])  # type: ignore[operator]
+    def table(of: Callable[[Domain, Unit], float]) -> Floats:
+        return np.asarray([[of(d, u) for u in units] for d in domains])
 
     return Layer(
         device_s,
@@ -195,7 +196,7 @@ def layer(setting: Setting, wires: Wires, way: Way) -> Layer:
         free_s,
         compute_s,
         wait_s,
-        table(lambda d, u: d.parameters(u)),
+        table(Domain.parameters),
         table(held),
         table(fp8_elements),
         table(most),
@@ -209,6 +210,19 @@ def layer(setting: Setting, wires: Wires, way: Way) -> Layer:
         times.inside,
         times.meets,
     )
+
+
+def _division(setting: Setting, plan: Plan, way: Way, model: Model) -> Division:
+    """Return who divides which operator, as `distsim.scenario.step` does."""
+    division = division_of(
+        plan,
+        model,
+        setting.numerics,
+        setting.load(way.ep),
+        overlap_shared=setting.scenario.plan.overlap_shared_experts,
+        sent_share=_sent_share(setting, plan),
+    )
+    return replace(division, software=software_of(setting.stack, setting.numerics))
 
 
 def _units(plan: Plan, division: Division, operators: Operators, mode: str) -> list[Unit]:
