@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,35 @@ def own_digest() -> str:
 
     A developer's edit of a line or of a number so never meets a stale outcome.
     """
+    about = f"{np.__version__} {platform.machine()}"
+    return digest_of_source(_DATA, about=about)
+
+
+def digest_of_source(
+    kinds: Sequence[str], *, about: str = "", without: Callable[[str], bool] = lambda name: False
+) -> str:
+    """Return a hash of distsim's version and of its files.
+
+    Parameters
+    ----------
+    kinds : sequence of str
+        Shipped files beside the package, such as ``topologies``.
+    about : str
+        What else it is a hash of.
+    without : callable
+        Says of a file by its name, as ``cli/run.py`` or ``topologies/dgx-a100.yaml``, whether it
+        is left out. Shipped files have one name in a checkout and in an installed package.
+    """
     package = Path(__file__).resolve().parents[1]
-    found = hashlib.sha256(f"{__version__} {np.__version__} {platform.machine()}".encode())
-    for root in (package, *(shipped_directory(kind) for kind in _DATA)):
-        for path in sorted(p for p in root.rglob("*") if p.suffix in _ENDINGS):
-            found.update(path.relative_to(root).as_posix().encode())
-            found.update(hashlib.sha256(path.read_bytes()).digest())
+    files = {p.relative_to(package).as_posix(): p for p in package.rglob("*")}
+    for kind in kinds:
+        root = shipped_directory(kind)
+        inside = f"data/{kind}/"
+        files = {name: p for name, p in files.items() if not name.startswith(inside)}
+        files |= {f"{kind}/{p.relative_to(root).as_posix()}": p for p in root.rglob("*")}
+    found = hashlib.sha256(f"{__version__} {about}".encode())
+    for name in sorted(n for n, p in files.items() if p.suffix in _ENDINGS and not without(n)):
+        found.update(name.encode() + b"\0" + hashlib.sha256(files[name].read_bytes()).digest())
     return found.hexdigest()
 
 

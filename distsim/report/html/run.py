@@ -101,9 +101,8 @@ def sections(prediction: Prediction) -> list[Section]:
     return [one for one in found if one is not None]
 
 
-def jobs_html(prediction: JobsPrediction, jobs: Jobs) -> Iterator[str]:
-    """Yield the page of several jobs on one fabric: what sharing costs, then each job."""
-    shared = table(
+def _shared(prediction: JobsPrediction) -> Section:
+    return table(
         "jobs",
         "Jobs",
         "Step times while all jobs run, and on the same devices with the fabric to themselves.",
@@ -131,6 +130,10 @@ def jobs_html(prediction: JobsPrediction, jobs: Jobs) -> Iterator[str]:
             for job in prediction.jobs
         ],
     )
+
+
+def jobs_html(prediction: JobsPrediction, jobs: Jobs) -> Iterator[str]:
+    """Yield the page of several jobs on one fabric: what sharing costs, then each job."""
     of_jobs: list[Section] = []
     for number, (job, scenario) in enumerate(zip(prediction.jobs, jobs.scenarios, strict=True)):
         for one in (losses_section(job.prediction), scenario_section(scenario)):
@@ -146,7 +149,7 @@ def jobs_html(prediction: JobsPrediction, jobs: Jobs) -> Iterator[str]:
             Number("largest slowdown", f"{worst.slowdown:.3f}", worst.name),
         ],
         sections=[
-            shared,
+            _shared(prediction),
             network_section(
                 prediction.jobs[0].prediction.timeline.program.network.topology, prediction.links
             ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,61 +43,86 @@ class Neighbour(NamedTuple):
 
 def neighbours(setting: Setting, space: Space, row: dict[str, int], pipe: Pipe) -> list[Neighbour]:
     """Return the plans that differ from a candidate in one thing."""
-    out: list[Neighbour] = []
-    ends = ends_in_layers(setting)
-    deep = row["pp"] > 1
+    at = _At(setting, space, row, pipe)
+    return [*at.degrees(), *at.switches(), *(at.pipelines() if row["pp"] > 1 else ()), *at.sizes()]
 
-    def laid(pp: int, schedule: str, v: int) -> Pipe:
-        layers = setting.model.layers
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """A candidate, and what lies beside it."""
+
+    setting: Setting
+    space: Space
+    row: dict[str, int]
+    pipe: Pipe
+
+    def _to(
+        self, key: str, value: object, to: object, pipe: Pipe | None = None, **change: int
+    ) -> Neighbour:
+        return Neighbour(key, value, to, self.row | change, pipe or self.pipe)
+
+    def _laid(self, pp: int, schedule: str, v: int) -> Pipe:
+        """Return a pipeline over the layers of the model; without layers where none divides."""
+        layers = self.setting.model.layers
         if pp == 1:
             return Pipe("1f1b", 1, 1, (layers,), True)
-        found = divisions(layers, pp, v, ends)
+        found = divisions(layers, pp, v, ends_in_layers(self.setting))
         return Pipe(schedule, pp, v, *found[0]) if found else Pipe(schedule, pp, v, (), True)
 
-    def add(key: str, value: object, to: object, **change: Any) -> None:
-        other = change.pop("pipe", pipe)
-        out.append(Neighbour(key, value, to, row | change, other))
-
-    for key in ("tp", "pp", "cp", "ep"):
-        known = _degrees(space, key)
-        if key == "pp":
-            others = row["devices"] // (row["tp"] * row["cp"])
-            known = [degree for degree in known if others % degree == 0]
-        for degree in _beside(row[key], known):
-            change: dict[str, Any] = {key: degree}
+    def degrees(self) -> Iterator[Neighbour]:
+        """Yield other degrees of parallelism."""
+        row, pipe = self.row, self.pipe
+        for key in ("tp", "pp", "cp", "ep"):
+            known = _degrees(self.space, key)
             if key == "pp":
-                single = degree == 1 or not deep
-                change["pipe"] = laid(degree, "1f1b" if single else pipe.schedule,
-                                      1 if single else pipe.v)  # fmt: skip
-            if key == "tp":
-                change["etp"] = degree if row["etp"] == row["tp"] else row["etp"]
-                change["sp"] = row["sp"] if degree > 1 else 0
-            add(f"plan.{key}", row[key], degree, **change)
-    for micro in _beside(row["micro"], [1, 2, 4, 8, 16, 32]):
-        add("batch.micro_size", row["micro"], micro, micro=micro)
-    for stage in range(4):
-        if stage != row["zero"]:
-            add("plan.zero_stage", row["zero"], stage, zero=stage)
-    for mode in range(len(MODES)):
-        if mode != row["mode"]:
-            add("plan.recompute", MODES[row["mode"]], MODES[mode], mode=mode)
-    if row["tp"] > 1:
-        add("plan.sequence_parallel", bool(row["sp"]), not row["sp"], sp=1 - row["sp"])
-    if deep:
+                others = row["devices"] // (row["tp"] * row["cp"])
+                known = [degree for degree in known if others % degree == 0]
+            for degree in _beside(row[key], known):
+                change, other = {key: degree}, pipe
+                if key == "pp":
+                    single = degree == 1 or row["pp"] == 1
+                    schedule, v = ("1f1b", 1) if single else (pipe.schedule, pipe.v)
+                    other = self._laid(degree, schedule, v)
+                if key == "tp":
+                    change["etp"] = degree if row["etp"] == row["tp"] else row["etp"]
+                    change["sp"] = row["sp"] if degree > 1 else 0
+                yield self._to(f"plan.{key}", row[key], degree, other, **change)
+
+    def switches(self) -> Iterator[Neighbour]:
+        """Yield other micro batches, stages of ZeRO, recomputation and sequence parallelism."""
+        row = self.row
+        for micro in _beside(row["micro"], [1, 2, 4, 8, 16, 32]):
+            yield self._to("batch.micro_size", row["micro"], micro, micro=micro)
+        for stage in range(4):
+            if stage != row["zero"]:
+                yield self._to("plan.zero_stage", row["zero"], stage, zero=stage)
+        for mode in range(len(MODES)):
+            if mode != row["mode"]:
+                yield self._to("plan.recompute", MODES[row["mode"]], MODES[mode], mode=mode)
+        if row["tp"] > 1:
+            said = bool(row["sp"])
+            yield self._to("plan.sequence_parallel", said, not said, sp=1 - row["sp"])
+
+    def pipelines(self) -> Iterator[Neighbour]:
+        """Yield other virtual stages and schedules of a pipeline of the same depth."""
+        pipe = self.pipe
         for v in _beside(pipe.v, [1, 2, 3, 4, 6, 8, 12]) if pipe.schedule == "interleaved" else ():
             name = "interleaved" if v > 1 else "1f1b"
-            add("plan.virtual_stages", pipe.v, v, pipe=laid(pipe.pp, name, v))
+            yield self._to("plan.virtual_stages", pipe.v, v, self._laid(pipe.pp, name, v))
         for name in SCHEDULES:
             if name != pipe.schedule:
-                v = 2 if name == "zb-v" or (name == "interleaved" and pipe.v == 1) else 1
-                v = pipe.v if name == "interleaved" and pipe.v > 1 else v
-                add("plan.schedule", pipe.schedule, name, pipe=laid(pipe.pp, name, v))
-    for devices in _beside(row["devices"], space.devices):
-        add("cluster.devices", row["devices"], devices, devices=devices)
-    if len(space.values["overlap"]) > 1:
-        other = 1 - row["overlap"]
-        add("plan.overlap", OVERLAPS[row["overlap"]], OVERLAPS[other], overlap=other)
-    return out
+                v = {"zb-v": 2, "interleaved": max(pipe.v, 2)}.get(name, 1)
+                yield self._to("plan.schedule", pipe.schedule, name, self._laid(pipe.pp, name, v))
+
+    def sizes(self) -> Iterator[Neighbour]:
+        """Yield other sizes of cluster, and the other overlap."""
+        row = self.row
+        for devices in _beside(row["devices"], self.space.devices):
+            yield self._to("cluster.devices", row["devices"], devices, devices=devices)
+        if len(self.space.values["overlap"]) > 1:
+            other = 1 - row["overlap"]
+            said, to = OVERLAPS[row["overlap"]], OVERLAPS[other]
+            yield self._to("plan.overlap", said, to, overlap=other)
 
 
 def _degrees(space: Space, key: str) -> Sequence[int]:
