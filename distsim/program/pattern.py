@@ -97,6 +97,8 @@ def pattern(
             if expand
             else [Entry(label, cost_of(piece.steps), piece.steps)]
         )
+        if not out or piece.gathers:
+            entries = _opened(label, entries)
         entries[0].gathers = piece.gathers
         entries[-1].reduces = piece.reduces
         out += entries
@@ -157,9 +159,28 @@ def _gated(label: str, entries: Pattern) -> Pattern:
     What arrives from elsewhere (an activation, parameters) meets the first entry only, and so does
     a send or a reduction that blocks.
     """
-    starts = [i for i, entry in enumerate(entries) if any(i + o < 0 for o in entry.after)]
-    if len(starts) < 2:
+    starts = _starts(entries)
+    return entries if len(starts) < 2 else _behind_empty(label, entries, starts)
+
+
+def _opened(label: str, entries: Pattern) -> Pattern:
+    """Let an empty entry come first where a transfer or the host would.
+
+    What waits for an activation or parameters is then a task of the compute stream, in which the
+    wait is seen for what it is, and which can take the time of a restart.
+    """
+    first = entries[0]
+    if first.collective is None and not first.host:
         return entries
+    return _behind_empty(label, entries, _starts(entries))
+
+
+def _starts(entries: Pattern) -> list[int]:
+    """Return the entries that wait for what is before the pattern."""
+    return [i for i, entry in enumerate(entries) if any(i + o < 0 for o in entry.after)]
+
+
+def _behind_empty(label: str, entries: Pattern, starts: Sequence[int]) -> Pattern:
     for i in starts:
         entries[i].after = tuple(dict.fromkeys(max(o, -1 - i) for o in entries[i].after))
     return [Entry(label), *entries]
