@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
 
@@ -95,4 +97,40 @@ class Numbers:
         return self._of[value]
 
 
-__all__ = ["Numbers", "Same", "Store"]
+@contextmanager
+def seldom_collected() -> Iterator[None]:
+    """Let the garbage collector look less often.
+
+    Who evaluates thousands of plans makes many small objects and no cycles of them, and to look
+    for cycles among all that is kept takes a sixth of the time.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+class Interned:
+    """One object for all equal values, so that those who keep what they made for it find it again.
+
+    Parameters
+    ----------
+    most : int
+        Values that are remembered.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._of: dict[Any, Any] = {}
+
+    def of(self, value: T) -> T:
+        """Return the value that is kept for all that equal this one."""
+        if len(self._of) >= self.most:
+            self._of.clear()
+        kept: T = self._of.setdefault(value, value)
+        return kept
+
+
+__all__ = ["Interned", "Numbers", "Same", "Store", "seldom_collected"]

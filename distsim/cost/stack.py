@@ -193,6 +193,8 @@ def load_stack(
             fix=f"did you mean {near[0]!r}?" if near else "choose a shipped stack",
         )
     base = _shipped(str(name))
+    if len(block) == ("profile" in block):
+        return base
     changed: dict[str, Any] = {}
     for key, part in PARTS.items():
         given = block.get(key, {})

@@ -6,7 +6,13 @@ step time, in about a tenth of the time that a graph takes to build and to walk.
 
 from __future__ import annotations
 
-from distsim.program.outline import Cell, Collective, Outline
+from array import array
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.program.cells import AnyCell, Cell, Leaving
+from distsim.program.outline import Collective, Outline
 
 
 class _Stages:
@@ -24,8 +30,15 @@ class _Stages:
         #: End of what ran before each unit that was gathered for.
         self.opened: dict[tuple[int, int], list[float]] = {}
 
-    def cell(self, stage: int, cell: Cell, begin: float) -> float:
-        """Run a pass of several entries from an instant on; return its end."""
+    def run(self, stage: int, cell: AnyCell, begin: float) -> float:
+        """Run a pass that is more than one segment from an instant on; return its end."""
+        if isinstance(cell, Leaving):
+            return self._leaving(stage, cell, begin)
+        if isinstance(cell, Cell):
+            return self._cell(stage, cell, begin)
+        raise TypeError(f"a pass of {cell} s has nothing to run")
+
+    def _cell(self, stage: int, cell: Cell, begin: float) -> float:
         before = self.last[stage]
         ends: list[float] = []
         gate = begin
@@ -50,8 +63,16 @@ class _Stages:
         self.gate[stage] = max(ends[-1], gate)
         return ends[-1]
 
+    def _leaving(self, stage: int, cell: Leaving, begin: float) -> float:
+        """Run a pass whose gradients leave beside it; return its end."""
+        for domain, last, all_s in cell.queues:
+            ends = self.reduced.setdefault((stage, domain), [0.0])
+            ends[0] = max(begin + last, ends[0] + all_s)
+        end = self.last[stage] = self.gate[stage] = begin + cell.duration_s
+        return end
+
     def _gather(self, stage: int, domain: int, amount: float, previous: float) -> float:
-        seconds = self.of.gather_s.get((stage, domain, amount))
+        seconds = self.of.gather_s[stage].get((domain, amount))
         if seconds is None:
             return 0.0
         key = (stage, domain)
@@ -66,7 +87,7 @@ class _Stages:
         return end
 
     def _reduce(self, stage: int, domain: int, amount: float, end: float) -> float:
-        seconds = self.of.reduce_s[stage, domain, amount]
+        seconds = self.of.reduce_s[stage][domain, amount]
         before = self.reduced.setdefault((stage, domain), [0.0] * len(seconds))
         for phase, duration in enumerate(seconds):
             end = max(end, before[phase]) + duration
@@ -76,21 +97,57 @@ class _Stages:
 
 def step_s(outline: Outline) -> float:
     """Return the time of a step, in seconds, as the graph evaluator gives it."""
+    if not outline.times:
+        return _walked(outline, None)
+    times = array("d")
+    short_s = _walked(outline, times)
+    periods = np.frombuffer(times).reshape(-1, 2)[outline.route.periods]
+    period_s = _period_s(periods, short_s)
+    if period_s is not None:
+        return short_s + outline.times * period_s
+    whole = outline.whole() if outline.whole is not None else None
+    if whole is None:
+        raise ValueError("an outline of part of a step without the whole")
+    return _walked(whole, None)
+
+
+def _period_s(times: npt.NDArray[np.float64], step_s: float) -> float | None:
+    """Return by what each period comes later than the one before; None if they differ.
+
+    Parameters
+    ----------
+    times : float64[periods, passes, 2]
+        End of each pass and of its message.
+    """
+    later = np.diff(times, axis=0)
+    period_s = float(later[-1].mean())
+    return period_s if np.abs(later - period_s).max() <= _SAME * step_s else None
+
+
+#: Rounding of times, as a share of the step.
+_SAME = 1e-12
+
+
+def _walked(outline: Outline, times: array[float] | None) -> float:
+    """Walk the passes; append the end of each and of its message to `times`, if given."""
     route, cells, send_s = outline.route, outline.cells, outline.send_s
     blocking = outline.blocking_sends
     stages = _Stages(outline)
     last, gate = stages.last, stages.gate
     arrived = [0.0] * route.slots
     sent = [0.0] * len(route.chains)
+    # Most passes are one segment: a number, and below zero where there is more to do.
+    brief = [cell if isinstance(cell, float) else -1.0 for cell in cells]
     for stage, at, slot, chain, number, into in route.passes():
         begin = gate[stage]
         if slot >= 0 and arrived[slot] > begin:
             begin = arrived[slot]
-        cell = cells[at]
-        if isinstance(cell, float):
-            end = last[stage] = gate[stage] = begin + cell
+        duration = brief[at]
+        if duration >= 0.0:
+            done = last[stage] = gate[stage] = begin + duration
         else:
-            end = stages.cell(stage, cell, begin)
+            done = stages.run(stage, cells[at], begin)
+        end = done
         if chain >= 0:
             if sent[chain] > end:
                 end = sent[chain]
@@ -99,6 +156,9 @@ def step_s(outline: Outline) -> float:
                 gate[stage] = end
         if into >= 0:
             arrived[into] = end
+        if times is not None:
+            times.append(done)
+            times.append(end)
     return max(_tail(outline, stages), max(sent, default=0.0))
 
 

@@ -14,20 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from distsim.parallel.data import DataParallel, Domain, shards
 from distsim.parallel.offload import Offload
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Unit
-from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
 from distsim.workload.footprint import Footprint
 from distsim.workload.op import Numerics
-
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 #: Buffers of one boundary between stages: sent and received, forward and backward.
 SEND_BUFFERS = 4
@@ -120,6 +113,17 @@ class StageMemory:
     buffers: Buffers = Buffers()
     update: Update = Update()
 
+    def with_activations(self, activations_bytes: float) -> StageMemory:
+        """Return the memory of a stage that differs only in what is in flight."""
+        return StageMemory(
+            self.weights_bytes,
+            self.gradients_bytes,
+            self.optimizer_bytes,
+            activations_bytes,
+            self.buffers,
+            self.update,
+        )
+
     @property
     def buffers_bytes(self) -> float:
         """All buffers together."""
@@ -167,67 +171,6 @@ class StageMemory:
         return {f"{part}_bytes": getattr(self, f"{part}_bytes") for part in parts}
 
 
-def activation_changes_bytes(
-    order: Actions,
-    saved_bytes: Floats,
-    weight_bytes: Floats,
-) -> Floats:
-    """Return by how much activations grow with each action of a rank, shape (a,).
-
-    A forward pass keeps what the backward pass needs; an input gradient frees it but for what the
-    weight gradient needs (Qi 2023, section 2.2).
-
-    Parameters
-    ----------
-    saved_bytes, weight_bytes : float64[a]
-        What one micro batch keeps after the forward pass and after the input gradient, for the
-        chunk and micro batch of each action.
-    """
-    by_kind = np.zeros((4, len(order.kind)))
-    by_kind[FORWARD] = saved_bytes
-    by_kind[BACKWARD] = -saved_bytes
-    by_kind[INPUT] = weight_bytes - saved_bytes
-    by_kind[WEIGHT] = -weight_bytes
-    return by_kind[order.kind, np.arange(len(order.kind))]
-
-
-def kept_bytes(order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints) -> Floats:
-    """Return by how many bytes the activations of a rank grow with each action, shape (a,).
-
-    Parameters
-    ----------
-    chunks : sequence of sequence of Chunk
-        ``[variant][chunk]`` of the rank's stage.
-    variant_of : int64[microbatches]
-    """
-    saved = np.asarray([[c.saved_bytes for c in held] for held in chunks])
-    weight = np.asarray([[c.weight_bytes for c in held] for held in chunks])
-    at = (variant_of[order.microbatch], order.chunk)
-    return activation_changes_bytes(order, saved[at], weight[at])
-
-
-def activation_levels_bytes(
-    order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints
-) -> Floats:
-    """Return what activations take after each change, in the order of the actions, shape (a,).
-
-    Of a pair that runs together, what grows comes first: the forward pass allocates while the
-    backward pass still holds what it frees.
-    """
-    changes = kept_bytes(order, chunks, variant_of)
-    first = np.flatnonzero(order.paired)
-    late = first[changes[first] < changes[first + 1]]
-    changes[late], changes[late + 1] = changes[late + 1], changes[late]
-    return np.cumsum(changes)
-
-
-def activations_in_flight_bytes(
-    order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints
-) -> float:
-    """Return the most activation bytes alive at once, with the parameters of `kept_bytes`."""
-    return float(activation_levels_bytes(order, chunks, variant_of).max(initial=0.0))
-
-
 def stage_memory(
     plan: Plan,
     data: DataParallel,
@@ -247,7 +190,7 @@ def stage_memory(
     Parameters
     ----------
     activations_bytes : float
-        Activations in flight at the peak (`activations_in_flight_bytes`).
+        Activations in flight at the peak (`distsim.parallel.activations`).
     optimizer_bytes : sequence of float
         Bytes of optimizer state of each domain before sharding.
     boundary_bytes : float

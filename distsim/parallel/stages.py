@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from distsim.parallel.division import Division
 from distsim.parallel.plan import Plan
-from distsim.parallel.recompute import group_unit, parts, plain_unit
+from distsim.parallel.recompute import Recompute, group_unit, parts, plain_unit
 from distsim.parallel.step import Collective, Step, Unit
 from distsim.parallel.tensor import TensorParallel
 from distsim.store import Same, Store
@@ -27,6 +28,12 @@ class Chunk:
         the chunk runs.
     ends_forward, ends_backward : tuple of Step
         What comes after the chunk has run: new scales of fp8.
+    parameters, expert_parameters : float
+        That one rank holds: beside those of experts, and those of experts.
+    saved_bytes : float
+        Activations that one micro batch keeps here between forward and backward.
+    weight_bytes : float
+        What one micro batch keeps here between input gradient and weight gradient.
     """
 
     units: tuple[Unit, ...]
@@ -35,25 +42,14 @@ class Chunk:
     ends_forward: tuple[Step, ...] = ()
     ends_backward: tuple[Step, ...] = ()
 
-    @property
-    def parameters(self) -> float:
-        """Parameters that one rank holds beside those of experts."""
-        return sum(u.parameters for u in self.units)
+    parameters: float = field(init=False, compare=False, repr=False)
+    expert_parameters: float = field(init=False, compare=False, repr=False)
+    saved_bytes: float = field(init=False, compare=False, repr=False)
+    weight_bytes: float = field(init=False, compare=False, repr=False)
 
-    @property
-    def expert_parameters(self) -> float:
-        """Parameters of experts that one rank holds."""
-        return sum(u.expert_parameters for u in self.units)
-
-    @property
-    def saved_bytes(self) -> float:
-        """Activations that one micro batch keeps here between forward and backward."""
-        return sum(u.saved_bytes for u in self.units)
-
-    @property
-    def weight_bytes(self) -> float:
-        """What one micro batch keeps here between input gradient and weight gradient."""
-        return sum(u.weight_bytes for u in self.units)
+    def __post_init__(self) -> None:
+        for name in ("parameters", "expert_parameters", "saved_bytes", "weight_bytes"):
+            object.__setattr__(self, name, sum([getattr(u, name) for u in self.units]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +121,7 @@ class _Made:
     first: Unit
     last: Unit
     units: dict[tuple[tuple[str, ...], int, str], Unit] = field(default_factory=dict)
-    chunks: dict[tuple[tuple[int, ...], bool, bool], Chunk] = field(default_factory=dict)
+    chunks: dict[Hashable, Chunk] = field(default_factory=dict)
 
     def unit(self, kinds: tuple[str, ...], place: int, mode: str) -> Unit:
         """Return one layer of a group of layers."""
@@ -137,14 +133,41 @@ class _Made:
             )
         return self.units[key]
 
-    def chunk(self, members: Sequence[Unit], sent: bool, returned: bool) -> Chunk:
-        """Return a chunk of units, the same object for the same ones."""
-        key = (tuple(id(u) for u in members), sent, returned)
+    def chunk(
+        self,
+        recompute: Recompute,
+        begin: int,
+        kinds: tuple[str, ...],
+        ends: tuple[bool, bool],
+        gathers: tuple[bool, bool],
+    ) -> Chunk:
+        """Return a chunk, the same object for chunks that do the same.
+
+        Parameters
+        ----------
+        begin : int
+            First layer.
+        kinds : tuple of str
+            Of its layers.
+        ends : (bool, bool)
+            Whether it begins with the embedding and ends with the head.
+        gathers : (bool, bool)
+            Whether it gathers the activations and the gradients that it gets.
+        """
+        count = len(kinds)
+        covered = recompute.layers and tuple(recompute.covers(begin + i, i) for i in range(count))
+        key = (recompute.mode, recompute.every, recompute.first, covered, kinds, ends, gathers)
         if key not in self.chunks:
+            members = [
+                self.unit(tuple(kinds[i] for i in part.group), part.place, part.mode)
+                for part in parts(recompute, begin, count)
+            ]
+            members = [self.first] * ends[0] + members + [self.last] * ends[1]
+            arrived, returned = (self.gathers if gets else () for gets in gathers)
             self.chunks[key] = Chunk(
                 tuple(members),
-                self.gathers if sent else (),
-                self.gathers if returned else (),
+                arrived,
+                returned,
                 *_scales(self.operators.fp8, self.division, members),
             )
         return self.chunks[key]
@@ -180,27 +203,21 @@ def _made(plan: Plan, division: Division, operators: Operators) -> _Made:
 def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[list[Chunk]]:
     """Return ``[stage][chunk]``; embedding in the first, head in the last model chunk."""
     made = _made(plan, division, operators)
-    counts = plan.chunk_layers()
-    begins = [sum(counts[:k]) for k in range(len(counts))]
-    at = {number: stage for stage, held in enumerate(plan.placement) for number in held}
+    counts, placement = plan.chunk_layers(), plan.placement
+    begins = [0, *accumulate(counts)]
+    at = {number: stage for stage, held in enumerate(placement) for number in held}
     stages = []
-    for stage, held in enumerate(plan.placement):
+    for stage, held in enumerate(placement):
         chunks = []
         for number in held:
             k = number % len(counts)
-            members = [
-                made.unit(
-                    tuple(operators.layers[begins[k] + i] for i in part.group),
-                    part.place,
-                    part.mode,
-                )
-                for part in parts(plan.recompute, begins[k], counts[k])
-            ]
-            is_first, is_last = k == 0, k == len(counts) - 1
-            members = [made.first] * is_first + members + [made.last] * is_last
+            first, last = k == 0, k == len(counts) - 1
             # What comes from a chunk on the same stage was not sent, so it is there in whole.
-            sent = not is_first and at[number - 1] != stage
-            returned = not is_last and at[number + 1] != stage
-            chunks.append(made.chunk(members, sent, returned))
+            sent = not first and at[number - 1] != stage
+            returned = not last and at[number + 1] != stage
+            kinds = operators.layers[begins[k] : begins[k + 1]]
+            chunks.append(
+                made.chunk(plan.recompute, begins[k], kinds, (first, last), (sent, returned))
+            )
         stages.append(chunks)
     return stages

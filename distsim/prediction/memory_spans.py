@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.engine.result import Run
-from distsim.parallel.memory import activation_levels_bytes, recomputed_bytes
+from distsim.parallel.activations import activation_levels_bytes
+from distsim.parallel.memory import recomputed_bytes
 from distsim.program.actions import ROW, ClassProgram
 from distsim.program.build import Program
 from distsim.program.opgraph import TaskKind

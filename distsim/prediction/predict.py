@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,14 +10,15 @@ import numpy as np
 
 from distsim.engine import graph, passes
 from distsim.engine.result import Run
+from distsim.parallel.activations import activations_in_flight_bytes
 from distsim.parallel.memory import (
     FRAGMENTATION,
     NOTHING,
     StageMemory,
-    activations_in_flight_bytes,
     recomputed_bytes,
     stage_memory,
 )
+from distsim.parallel.stages import Chunk
 from distsim.prediction.advice import memory_advice
 from distsim.prediction.bounds import Bounds
 from distsim.prediction.breakdown import Breakdown
@@ -28,7 +30,7 @@ from distsim.prediction.memory_timeline import MemoryTimelines
 from distsim.prediction.overheads import Overheads, overheads
 from distsim.prediction.timeline import Timeline
 from distsim.prediction.usage import Usage, usage_of
-from distsim.program.build import Program, build
+from distsim.program.build import Inputs, Program, build
 from distsim.program.outline import outline
 
 
@@ -171,24 +173,17 @@ def memory(case: Case) -> Memory:
     """Add up the memory of every stage."""
     plan = case.inputs.plan
     inputs = replace(case.inputs, batches=batches(plan)[-1])
+    variants_of = inputs.variants_of()
+    #: Stages that hold the same chunks differ only in what is in flight.
+    known: dict[tuple[int, ...], StageMemory] = {}
     stages = []
     for stage, order in enumerate(inputs.orders()):
         chunks = [v.chunks[stage] for v in inputs.variants]
-        stages.append(
-            stage_memory(
-                plan,
-                inputs.data,
-                case.numerics,
-                chunks[0],
-                activations_in_flight_bytes(order, chunks, inputs.variants_of()),
-                optimizer_bytes=case.optimizer_bytes[stage],
-                boundary_bytes=inputs.boundary_bytes,
-                reserved_bytes=inputs.device.reserved_bytes,
-                offload=inputs.offloading.offload if inputs.offloading else NOTHING,
-                working_bytes=max(max(recomputed_bytes(c), default=0.0) for c in chunks),
-                footprint=case.footprint,
-            )
-        )
+        key = tuple([id(c) for held in chunks for c in held])
+        if key not in known:
+            known[key] = _stage_memory(case, inputs, stage, chunks)
+        active = activations_in_flight_bytes(order, chunks, variants_of)
+        stages.append(known[key].with_activations(active))
     stage_of, kinds = plan.mesh().stage_of(), inputs.kinds()
     size = np.asarray([d.memory_bytes for d in inputs.devices])[kinds]
     room = np.full(plan.pp, np.inf)
@@ -200,6 +195,25 @@ def memory(case: Case) -> Memory:
     gaps = case.footprint.fragmentation
     share = FRAGMENTATION if gaps is None else gaps
     return Memory(peak, capacity, tuple(stages), advice, share)
+
+
+def _stage_memory(
+    case: Case, inputs: Inputs, stage: int, chunks: Sequence[Sequence[Chunk]]
+) -> StageMemory:
+    """Add up a stage without what is in flight; `chunks` are ``[variant][chunk]``."""
+    return stage_memory(
+        inputs.plan,
+        inputs.data,
+        case.numerics,
+        chunks[0],
+        0.0,
+        optimizer_bytes=case.optimizer_bytes[stage],
+        boundary_bytes=inputs.boundary_bytes,
+        reserved_bytes=inputs.device.reserved_bytes,
+        offload=inputs.offloading.offload if inputs.offloading else NOTHING,
+        working_bytes=max(max(recomputed_bytes(c), default=0.0) for c in chunks),
+        footprint=case.footprint,
+    )
 
 
 _NAMES = {

@@ -15,10 +15,11 @@ from distsim.program.compile import build_network
 from distsim.program.emit import Emitter
 from distsim.program.groups import groups_of, inside_axes
 from distsim.program.inputs import Inputs, Variant
-from distsim.program.layout import ClassActions, Labels, Prices, lay_out
+from distsim.program.layout import ClassActions, Labels, lay_out
 from distsim.program.links import reductions_and_gathers
 from distsim.program.offload import Copies
 from distsim.program.opgraph import OpGraph
+from distsim.program.prices import Prices
 from distsim.program.segment import Cost, Part, Pricer
 from distsim.program.sends import families, pipeline_sends
 from distsim.program.tail import finish, update_cost
@@ -167,20 +168,20 @@ def laid_out(
         Collectives inside layers get no tasks of their own, whoever uses their links; kernels
         beside them take what they take beside such a task, by themselves.
     """
-    plan = inputs.plan
     orders, prices = inputs.orders(), Prices()
     everywhere, hooked = _meeting_axes(network, inputs)
-    stage_of = plan.mesh().stage_of()
+    variants_of = inputs.variants_of()
+    stages = inputs.plan.mesh().stage_of()[network.fold.example].tolist()
+    conditions = _conditions(inputs, network)
     found: dict[tuple[int, int], ClassActions] = {}
     out = []
-    for index, rank in enumerate(network.fold.example.tolist()):
-        stage, pricer = int(stage_of[rank]), pricers[index]
-        key = _conditions(inputs, network, pricer, rank)
+    for stage, about, pricer in zip(stages, conditions, pricers, strict=True):
+        key = _CONDITIONS.of((Same(pricer.device), inputs.dtype, about))
         if (stage, key) not in found:
             work = Work(
                 stage,
                 [v.chunks[stage] for v in inputs.variants],
-                inputs.variants_of(),
+                variants_of,
                 orders[stage],
                 inputs.batches,
                 inputs.data,
@@ -214,31 +215,40 @@ def _compute(
     ]
 
 
-def _conditions(inputs: Inputs, network: Network, pricer: Pricer, rank: int) -> int:
-    """Return a number for all that the prices of steps on a rank depend on."""
-    costs = (
-        network.cost(axis, int(network.groups[axis].of_rank[rank]))
-        for axis in inside_axes(inputs.plan)
-    )
-    key = (Same(pricer.device), inputs.dtype, *costs)
-    return _CONDITIONS.of(key)
+def _conditions(inputs: Inputs, network: Network) -> list[int]:
+    """Return by class a number for all that prices of steps depend on beside the device."""
+    axes = inside_axes(inputs.plan)
+
+    def found() -> list[int]:
+        groups = [network.groups[axis].of_rank[network.fold.example].tolist() for axis in axes]
+        return [
+            _LINKS.of(tuple(network.cost(a, g) for a, g in zip(axes, own, strict=True)))
+            for own in (zip(*groups, strict=True) if axes else [()] * len(network.fold.example))
+        ]
+
+    return network.known(("conditions", axes), found)
 
 
-#: Conditions seen before.
-_CONDITIONS = Numbers(4096)
+#: Links inside layers, and conditions, seen before.
+_LINKS, _CONDITIONS = Numbers(4096), Numbers(4096)
 
 
 def pricers_of(inputs: Inputs, network: Network) -> list[Pricer]:
     """Return who prices the steps of each class of ranks."""
-    return [_pricer(inputs, network, int(rank)) for rank in network.fold.example]
+    ranks = network.fold.example
+    kinds = inputs.kinds()[ranks].tolist()
+    return [
+        _pricer(inputs, network, rank, kind)
+        for rank, kind in zip(ranks.tolist(), kinds, strict=True)
+    ]
 
 
-def _pricer(inputs: Inputs, network: Network, rank: int) -> Pricer:
+def _pricer(inputs: Inputs, network: Network, rank: int, kind: int) -> Pricer:
     def collective_s(c: Collective) -> float:
         group = int(network.groups[c.axis].of_rank[rank])
         return network.collective_s(c.axis, group, c.name, c.size_bytes)
 
-    return Pricer(inputs.devices[int(inputs.kinds()[rank])], inputs.dtype, collective_s)
+    return Pricer(inputs.devices[kind], inputs.dtype, collective_s)
 
 
 def _join_groups(

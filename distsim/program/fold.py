@@ -149,9 +149,7 @@ def _refine(
             members = _mix(rank[f.ranks] + position).sum(axis=1, dtype=np.uint64)
             fresh.append(_mix(g + loads + _mix(members)))
             np.add.at(link_sum, f.entry_link, _mix(g[f.entry_group] ^ w))
-            for column in range(f.ranks.shape[1]):
-                own = np.uint64(column) if f.ordered else np.uint64(0)
-                np.add.at(rank_sum, f.ranks[:, column], _mix(g + own))
+            np.add.at(rank_sum, f.ranks, _mix(g[:, None] + position))
         rank, link, group = _mix(rank + rank_sum), _mix(link + link_sum), fresh
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
-from distsim.parallel.step import AXES, Step
+from distsim.parallel.step import AXES, Collective, Step
 from distsim.program.comm import Groups
 from distsim.program.compile import collective_groups, pair_groups
 from distsim.program.inputs import Inputs
 from distsim.program.links import phases
-from distsim.program.pieces import pieces
+from distsim.program.pieces import amounts
 from distsim.program.sends import families
 from distsim.schedule import BACKWARD, FORWARD, WEIGHT
+from distsim.store import Same
 
 Ints = npt.NDArray[np.int64]
 Sizes = dict[str, set[float]]
@@ -69,32 +71,45 @@ def groups_of(inputs: Inputs) -> list[Groups]:
     return groups
 
 
-def _all_steps(chunks: Iterable[Chunk], kinds: tuple[int, ...]) -> Iterator[Step]:
-    seen: set[int] = set()
-    for chunk in chunks:
-        yield from (*chunk.receives_forward, *chunk.receives_backward)
-        yield from (*chunk.ends_forward, *chunk.ends_backward)
-        for unit in chunk.units:
-            if id(unit) not in seen:
-                seen.add(id(unit))
-                for kind in kinds:
-                    yield from unit.steps(kind)
+def _collectives(steps: Iterable[Step]) -> frozenset[Collective]:
+    return frozenset(s.collective for s in steps if s.collective is not None)
+
+
+@lru_cache(maxsize=4096)
+def _in_unit(unit: Same, kinds: tuple[int, ...]) -> frozenset[Collective]:
+    """Return the collectives inside a unit."""
+    return _collectives(step for kind in kinds for step in unit.of.steps(kind))
+
+
+def _in_chunk(chunk: Chunk, kinds: tuple[int, ...]) -> Iterator[frozenset[Collective]]:
+    for steps in (chunk.receives_forward, chunk.receives_backward):
+        yield _collectives(steps)
+    for steps in (chunk.ends_forward, chunk.ends_backward):
+        yield _collectives(steps)
+    for unit in {id(u): u for u in chunk.units}.values():
+        yield _in_unit(Same(unit), kinds)
 
 
 def _kinds(inputs: Inputs) -> tuple[int, ...]:
     """Return the kinds of actions that the schedule has."""
-    found = {int(k) for order in inputs.orders() for k in np.unique(order.kind)}
-    return tuple(sorted(found))
+    return _kinds_of(tuple(Same(order) for order in inputs.orders()))
+
+
+@lru_cache(maxsize=512)
+def _kinds_of(orders: tuple[Same, ...]) -> tuple[int, ...]:
+    return tuple(sorted({int(k) for order in orders for k in np.unique(order.of.kind)}))
 
 
 def _inside_sizes(inputs: Inputs) -> dict[str, Sizes]:
+    kinds = _kinds(inputs)
+    chunks = {id(c): c for v in inputs.variants for stage in v.chunks for c in stage}
+    found = frozenset(
+        c for chunk in chunks.values() for own in _in_chunk(chunk, kinds) for c in own
+    )
     out: dict[str, Sizes] = {}
-    chunks = (c for v in inputs.variants for stage in v.chunks for c in stage)
-    for step in _all_steps(chunks, _kinds(inputs)):
-        if step.collective is not None:
-            c = step.collective
-            out.setdefault(c.axis, {}).setdefault(c.name, set()).add(c.size_bytes)
-    return {axis: dict(sorted(sizes.items())) for axis, sizes in out.items()}
+    for c in sorted(found, key=lambda c: (c.axis, c.name, c.size_bytes)):
+        out.setdefault(c.axis, {}).setdefault(c.name, set()).add(c.size_bytes)
+    return out
 
 
 def _data_sizes(inputs: Inputs) -> dict[str, Sizes]:
@@ -129,10 +144,10 @@ def _hooked(inputs: Inputs) -> tuple[list[set[float]], list[set[float]]]:
         reduce = kind in (BACKWARD, WEIGHT) and data.reduce in ("last", "each")
         if gather or reduce:
             for chunk in {id(c): c for stage in stages for c in stage}.values():
-                for piece in pieces(chunk, data, kind=kind, gather=gather, reduce=reduce):
-                    for d in domains:
-                        reduced[d] |= {piece.reduces[d]} if piece.reduces else set()
-                        gathered[d] |= {piece.gathers[d]} if piece.gathers else set()
+                arriving, leaving = amounts(chunk, data, kind=kind, gather=gather, reduce=reduce)
+                for d in domains:
+                    gathered[d] |= arriving[d]
+                    reduced[d] |= leaving[d]
     return [r - {0.0} for r in reduced], [g - {0.0} for g in gathered]
 
 

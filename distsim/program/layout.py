@@ -2,96 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from distsim.parallel.data import DataParallel
-from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Collective, Step
 from distsim.program.actions import ROW, ClassProgram, Hook, Work
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
 from distsim.program.pattern import Entry, Pattern, beside, pattern
-from distsim.program.pieces import pieces
+from distsim.program.pieces import joined, pieces
+from distsim.program.prices import Prices
 from distsim.program.segment import Cost, Pricer
 from distsim.schedule.actions import LETTERS
-from distsim.store import Numbers, Same, Store
+from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
 
 #: What groups of actions of a stage there are; a few kilobytes each.
 _GROUPED = Store(32 << 20)
-
-
-class _Known:
-    """Prices of steps and patterns of all programs of this process, by what they depend on.
-
-    Steps and chunks are told apart by identity: layers, stages and plans share theirs, and hashing
-    them would take longer than pricing them. All are forgotten when there are too many.
-    """
-
-    MOST_STEPS, MOST_PATTERNS = 30_000, 4_000
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Forget everything."""
-        self.prices: dict[Hashable, dict[int, tuple[Step, Cost]]] = {}
-        self.patterns: dict[Hashable, tuple[Chunk, Pattern]] = {}
-        self.steps = 0
-
-    def bounded(self) -> None:
-        """Forget everything if it is too much."""
-        if self.steps > self.MOST_STEPS or len(self.patterns) > self.MOST_PATTERNS:
-            self.forget()
-
-
-_KNOWN = _Known()
-#: What data parallelism does to patterns.
-_DATA = Numbers(4096)
-
-
-class Prices:
-    """Prices of steps, and patterns of actions, each found once."""
-
-    def __init__(self) -> None:
-        _KNOWN.bounded()
-        self._numbers: dict[int, int] = {}
-
-    def number(self, data: DataParallel) -> int:
-        """Return a number for what data parallelism does to patterns; `data` has to live on."""
-        if id(data) not in self._numbers:
-            self._numbers[id(data)] = _DATA.of(data)
-        return self._numbers[id(data)]
-
-    def steps(self, key: Hashable, pricer: Pricer, steps: tuple[Step, ...]) -> Cost:
-        """Price steps; `key` says all that the prices depend on."""
-        seen = _KNOWN.prices.setdefault(key, {})
-        compute = tensor = context = expert = host = restart = 0.0
-        for step in steps:
-            found = seen.get(id(step))
-            if found is None:
-                found = seen[id(step)] = (step, pricer.step(step))
-                _KNOWN.steps += 1
-            cost = found[1]
-            compute += cost.compute_s
-            tensor += cost.tensor_s
-            context += cost.context_s
-            expert += cost.expert_s
-            host += cost.host_s
-            restart += cost.restart_s
-        return Cost(compute, tensor, context, expert, host, restart)
-
-    def pattern(self, key: Hashable, chunk: Chunk, made: Callable[[], Pattern]) -> Pattern:
-        """Return a pattern; `key` says all that it depends on beside the chunk."""
-        at = (key, id(chunk))
-        if at not in _KNOWN.patterns:
-            _KNOWN.patterns[at] = (chunk, made())
-        return _KNOWN.patterns[at][1]
 
 
 class Labels:
@@ -108,7 +39,7 @@ class Labels:
         self.costs += [Cost()] * (len(self.emitter.names) - len(self.costs))
         label = self.emitter.name(entry.label or name)
         self.costs.append(entry.cost)
-        self.contents[label] = (pricer, entry.steps)
+        self.contents[label] = (pricer, joined(entry.runs))
         if entry.collective is not None:
             self.collectives[label] = entry.collective
         return label
@@ -170,8 +101,8 @@ class ClassActions:
 
     Attributes
     ----------
-    names : list of str
-        Of each pattern, for the entries that have none of their own.
+    patterns : list of list of Entry
+        Of each kind of action; one object for all stages that do the same.
     key : hashable
         What the pricer depends on.
     """
@@ -179,13 +110,17 @@ class ClassActions:
     work: Work
     groups: Grouped
     patterns: list[Pattern]
-    names: list[str]
     pricer: Pricer
     key: Hashable
 
+    def names(self) -> list[str]:
+        """Return the name of each pattern, for the entries that have none of their own."""
+        codes = self.groups.codes
+        return [_name(self.work, a) if b < 0 else _names(self.work, a, b) for a, b in codes]
+
     def labelled(self, labels: Labels) -> Ints:
         """Register the labels of all entries, pattern by pattern."""
-        pairs = zip(self.patterns, self.names, strict=True)
+        pairs = zip(self.patterns, self.names(), strict=True)
         out = [labels.label(e, name, self.pricer) for entries, name in pairs for e in entries]
         return np.asarray(out, dtype=np.int64)
 
@@ -316,19 +251,24 @@ def lay_out(
         None gets one after all; see `laid_out`.
     """
     groups = grouped(work)
-    makers = _Maker(work, pricer, prices, key, expand_all, expand_all | expand_hooked, whole)
-    patterns, names = [], []
-    for one, other in groups.codes:
-        made, name = makers.pattern(one), makers.name(one)
-        if other >= 0:
-            second, of_second = makers.pattern(other), makers.name(other)
-            name = f"{name} with {of_second}"
-            first = [e.named(makers.name(one)) for e in made]
-            second = [e.named(of_second) for e in second]
-            made = beside(name, first, second, pricer.device.contention_factor)
-        patterns.append(made)
-        names.append(name)
-    return ClassActions(work, groups, patterns, names, pricer, key)
+    maker = _Maker(work, pricer, prices, key, expand_all, expand_all | expand_hooked, whole)
+    return ClassActions(work, groups, maker.patterns(groups.codes), pricer, key)
+
+
+def _held(work: Work, code: int) -> tuple[int, int, int]:
+    """Return (kind, variant, chunk) of a code."""
+    variant, chunk = divmod(code // 64, work.chunks)
+    return code // 16 % 4, variant, chunk
+
+
+def _name(work: Work, code: int) -> str:
+    kind, _, chunk = _held(work, code)
+    name = f"{LETTERS[kind]} stage {work.stage}"
+    return f"{name} chunk {chunk}" if work.chunks > 1 else name
+
+
+def _names(work: Work, one: int, other: int) -> str:
+    return f"{_name(work, one)} with {_name(work, other)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,47 +283,56 @@ class _Maker:
     expand_beside: frozenset[str]
     whole: bool
 
-    def _held(self, code: int) -> tuple[int, int, int]:
-        """Return (kind, variant, chunk) of a code."""
-        variant, chunk = divmod(code // 64, self.work.chunks)
-        return code // 16 % 4, variant, chunk
-
-    def name(self, code: int) -> str:
-        """Return the name of a pattern."""
-        kind, _, chunk = self._held(code)
-        name = f"{LETTERS[kind]} stage {self.work.stage}"
-        return f"{name} chunk {chunk}" if self.work.chunks > 1 else name
-
-    def pattern(self, code: int) -> Pattern:
-        """Return the pattern of a kind of action, as `grouped` codes it."""
+    def patterns(self, codes: tuple[tuple[int, int], ...]) -> list[Pattern]:
+        """Return the patterns of kinds of actions, as `grouped` codes them."""
         work = self.work
-        kind, variant, chunk = self._held(code)
+        if work.batches > 1 or any(other >= 0 for _, other in codes):
+            # Some entries bear the name of their stage.
+            return [self._pattern(a) if b < 0 else self._pair(a, b) for a, b in codes]
+        hooked = Same(work.data) if any(a & 3 for a, _ in codes) else None
+        about = (self.key, codes, self.expand, self.expand_beside, self.whole, work.restart_s)
+        return self.prices.stage(
+            (about, hooked), work.variants, lambda: [self._pattern(a) for a, _ in codes]
+        )
+
+    def _pair(self, one: int, other: int) -> Pattern:
+        first, second = (
+            [e.named(_name(self.work, code)) for e in self._pattern(code)] for code in (one, other)
+        )
+        name = _names(self.work, one, other)
+        return beside(name, first, second, self.pricer.device.contention_factor)
+
+    def _pattern(self, code: int) -> Pattern:
+        """Return the pattern of a kind of action."""
+        work = self.work
+        kind, variant, chunk = _held(work, code)
         held = work.variants[variant][chunk]
         expand = self.expand_beside if code & 4 else self.expand
         gather, reduce = bool(code & 1), bool(code & 2)
 
         def made() -> Pattern:
             cuts = pieces(held, work.data, kind=kind, gather=gather, reduce=reduce)
-            tasks: frozenset[str] = frozenset() if self.whole else expand
-            alone: frozenset[str] = expand if self.whole else frozenset()
+            alone = expand if self.whole else frozenset[str]()
+            pricer = replace(self.pricer, alone=alone) if alone else self.pricer
             entries = pattern(
-                "", cuts, self.pricer, expand=tasks, cost_of=lambda s: self._cost(s, alone)
+                "",
+                cuts,
+                self.pricer,
+                expand=frozenset() if self.whole else expand,
+                cost_of=lambda runs: self.prices.of((self.key, alone), pricer, runs),
             )
             if work.restart_s:
-                entries[0].cost += Cost(restart_s=work.restart_s)
+                restart = Cost(restart_s=work.restart_s)
+                entries[0] = replace(entries[0], cost=entries[0].cost + restart)
             return entries
 
-        hooks = (gather, reduce, self.prices.number(work.data)) if gather or reduce else ()
+        hooks = (gather, reduce, Same(work.data)) if gather or reduce else ()
         about = (self.key, kind, expand, self.whole, work.restart_s, hooks)
         entries = self.prices.pattern(about, held, made)
         if code & 8:
             update = Entry(f"optimizer stage {work.stage}", work.between, update=True)
             entries = [*entries, update]
         return entries
-
-    def _cost(self, steps: tuple[Step, ...], alone: frozenset[str]) -> Cost:
-        pricer = replace(self.pricer, alone=alone) if alone else self.pricer
-        return self.prices.steps((self.key, alone), pricer, steps)
 
 
 __all__ = ["ClassActions", "Grouped", "Labels", "Prices", "grouped", "lay_out"]

@@ -8,42 +8,24 @@ sees no links that are shared and no kernels that a transfer slows.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from distsim.program.build import Inputs, laid_out, pricers_of
+from distsim.program.cells import AnyCell, Cell, Hooked, Leaving, cells_of, gathered, in_brief
 from distsim.program.comm import Network
 from distsim.program.compile import build_network
 from distsim.program.groups import groups_of
 from distsim.program.layout import ClassActions
 from distsim.program.links import ahead_of, phases
-from distsim.program.pattern import Entry, Pattern
+from distsim.program.repeat import Cut, cut
 from distsim.program.route import Route, route_of
 from distsim.program.segment import Pricer
 from distsim.program.tail import update_cost
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A pass that is more than one segment, or that meets gathers or reductions.
-
-    Attributes
-    ----------
-    duration_s : tuple of float
-        Of each entry.
-    after : tuple of tuple of int
-        Offsets of the entries that each one waits for; what reaches before the first is the last
-        entry of the pass before.
-    gathers, reduces : tuple of tuple of (int, float)
-        (domain, parameters) that each entry waits for, or that leave after it.
-    """
-
-    duration_s: tuple[float, ...]
-    after: tuple[tuple[int, ...], ...]
-    gathers: tuple[tuple[tuple[int, float], ...], ...]
-    reduces: tuple[tuple[tuple[int, float], ...], ...]
+from distsim.schedule import Actions, actions
+from distsim.store import Same
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +42,13 @@ class Outline:
 
     Attributes
     ----------
-    cells : list of float or Cell
+    cells : list of float, Cell or Leaving
         What each kind of pass takes.
     send_s : list of float
         ``[number of duration]``.
-    gather_s, reduce_s : mapping
-        (stage, domain, parameters) -> seconds of the gather; of each phase of the reduction.
+    gather_s, reduce_s : sequence of mapping
+        Of each stage, (domain, parameters) -> seconds of the gather; of each phase of the
+        reduction.
     ahead : mapping
         (stage, domain) -> for each gather the unit that must have begun, or -1.
     blocking_sends, blocking_reductions : bool
@@ -78,13 +61,17 @@ class Outline:
         By stage.
     gather_end : list of Collective
         Gathers after the update.
+    times : int
+        Periods that were left out (see `repeat`); the route says which passes are one.
+    whole : callable
+        Returns the outline with nothing left out.
     """
 
     route: Route
-    cells: list[float | Cell]
+    cells: list[AnyCell]
     send_s: list[float]
-    gather_s: Mapping[tuple[int, int, float], float] = field(default_factory=dict)
-    reduce_s: Mapping[tuple[int, int, float], tuple[float, ...]] = field(default_factory=dict)
+    gather_s: Sequence[Mapping[Hooked, float]] = ()
+    reduce_s: Sequence[Mapping[Hooked, tuple[float, ...]]] = ()
     ahead: Mapping[tuple[int, int], Sequence[int]] = field(default_factory=dict)
     blocking_sends: bool = False
     blocking_reductions: bool = False
@@ -92,6 +79,8 @@ class Outline:
     norm_s: float = -1.0
     update_s: Sequence[float] = ()
     gather_end: Sequence[Collective] = ()
+    times: int = 0
+    whole: Callable[[], Outline | None] | None = None
 
 
 def outline(inputs: Inputs) -> Outline | None:
@@ -105,18 +94,55 @@ def outline(inputs: Inputs) -> Outline | None:
     plan, orders = inputs.plan, inputs.orders()
     if not plan.pipeline.flush or any(order.paired.any() for order in orders):
         return None
-    roles = inputs.roles()
+    of = _cut(inputs, orders)
+    if of is not None:
+        fewer = replace(inputs, plan=replace(plan, microbatches=of.microbatches))
+        found = _outline(fewer, fewer.orders(), of)
+        if found is not None:
+            return replace(found, times=of.times, whole=lambda: _outline(inputs, orders, None))
+    return _outline(inputs, orders, None)
+
+
+def _cut(inputs: Inputs, orders: Sequence[Actions]) -> Cut | None:
+    """Leave periods out of a step, if all passes in them are single segments."""
+    data, plan = inputs.data, inputs.plan
+    beside = data.gather in ("forward", "each") or data.reduce == "each"
+    if beside or len(inputs.variants) > 1:
+        return None
+    return cut(orders, lambda n: actions(plan.pipeline, plan.pp, n, plan.virtual_stages))
+
+
+def _outline(inputs: Inputs, orders: Sequence[Actions], of: Cut | None) -> Outline | None:
+    plan, roles = inputs.plan, inputs.roles()
     network = build_network(
         inputs.device_of, roles, groups_of(inputs), inputs.topology, fold_enabled=True
     )
     if len(network.fold.example) != plan.pp:
         return None
     pricers = pricers_of(inputs, network)
-    actions = laid_out(inputs, network, pricers, whole=True)
-    route = route_of(inputs, orders, [a.groups for a in actions])
+    laid = laid_out(inputs, network, pricers, whole=True)
+    route = route_of(inputs, orders, [a.groups for a in laid], of)
     if route is None:
         return None
-    return _Maker(inputs, network, pricers, actions, route).outline()
+    return _Maker(inputs, network, pricers, laid, route).outline()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """What stages alike have in common.
+
+    Attributes
+    ----------
+    cells, entries : sequence of float, Cell or Leaving
+        What each kind of pass takes; with all entries of those that have some.
+    gather_s, reduce_s : mapping
+        See `Outline`.
+    """
+
+    cells: Sequence[AnyCell]
+    entries: Sequence[float | Cell]
+    gather_s: Mapping[Hooked, float]
+    reduce_s: Mapping[Hooked, tuple[float, ...]]
 
 
 class _Maker:
@@ -133,34 +159,41 @@ class _Maker:
         self.inputs, self.network, self.pricers = inputs, network, pricers
         self.actions, self.route = actions, route
         self.rank = network.fold.example.tolist()
-        self._known: dict[tuple[int, Hashable], float | Cell] = {}
         self._group: dict[tuple[int, str], tuple[int, int]] = {}
         self._seconds: dict[tuple[str, int, str, float], float] = {}
-        self.cells = [self._cell(p, s) for s, laid in enumerate(actions) for p in laid.patterns]
+        #: Of each stage; one object for stages that do the same between the same links.
+        self.stages = self._stages()
 
     def outline(self) -> Outline:
         """Return the outline."""
         inputs, plan, data = self.inputs, self.inputs.plan, self.inputs.data
         update = inputs.update
         meets = update.synchronized and plan.devices > 1
-        gathers, reduces = self._hooked()
         return Outline(
             self.route,
-            self.cells,
+            [cell for stage in self.stages for cell in stage.cells],
             self._sends(),
-            self._gathers(gathers),
-            {
-                key: tuple(self._collective_s(key[0], *p) for p in self._phases(*key[1:]))
-                for key in reduces
-            },
+            [stage.gather_s for stage in self.stages],
+            [stage.reduce_s for stage in self.stages],
             self._ahead(),
             plan.pp > 1 and not plan.overlap_p2p,
             data.blocking,
             [*self._reductions(), *self._shared()],
             update.sync_latency_s if meets else -1.0,
-            [update_cost(update, s, self.pricers[s]).total_s for s in range(plan.pp)],
+            self._updates(),
             self._gathers_at_end(),
         )
+
+    def _updates(self) -> list[float]:
+        """Return what the update takes, by stage; stages that hold the same share it."""
+        update, known = self.inputs.update, dict[tuple[int, int], float]()
+        out = []
+        for stage, pricer in enumerate(self.pricers):
+            key = (id(update.works[stage]), id(pricer.device))
+            if key not in known:
+                known[key] = update_cost(update, stage, pricer).total_s
+            out.append(known[key])
+        return out
 
     def _collective_s(self, stage: int, axis: str, collective: str, size_bytes: float) -> float:
         if (stage, axis) not in self._group:
@@ -178,29 +211,6 @@ class _Maker:
             (p.axis, p.collective, p.size_bytes) for p in phases(data, data.domains[domain], amount)
         ]
 
-    def _cell(self, pattern: Pattern, stage: int) -> float | Cell:
-        """Return what a pattern takes; stages with the same groups share it."""
-        key = (id(pattern), self.actions[stage].key)
-        if key not in self._known:
-            self._known[key] = self._made_cell(pattern, stage)
-        return self._known[key]
-
-    def _made_cell(self, pattern: Pattern, stage: int) -> float | Cell:
-        if len(pattern) == 1 and not pattern[0].gathers and not pattern[0].reduces:
-            return pattern[0].cost.total_s
-        return Cell(
-            tuple(self._entry_s(e, stage) for e in pattern),
-            tuple(e.after for e in pattern),
-            tuple(tuple((d, a) for d, a in enumerate(e.gathers) if a) for e in pattern),
-            tuple(tuple((d, a) for d, a in enumerate(e.reduces) if a) for e in pattern),
-        )
-
-    def _entry_s(self, entry: Entry, stage: int) -> float:
-        c = entry.collective
-        if c is None:
-            return entry.cost.total_s
-        return self._collective_s(stage, c.axis, c.name, c.size_bytes)
-
     def _sends(self) -> list[float]:
         out = []
         for name, stage in self.route.chains:
@@ -208,41 +218,75 @@ class _Maker:
                 out.append(self._collective_s(stage, name, "send", variant.boundary_bytes))
         return out
 
-    def _hooked(self) -> tuple[set[tuple[int, int, float]], set[tuple[int, int, float]]]:
-        """Return (stage, domain, parameters) of what is gathered and reduced beside passes."""
-        gathers: set[tuple[int, int, float]] = set()
-        reduces: set[tuple[int, int, float]] = set()
-        stages = [s for s, laid in enumerate(self.actions) for _ in laid.patterns]
-        for cell, stage in zip(self.cells, stages, strict=True):
-            if isinstance(cell, Cell):
-                gathers |= {(stage, d, a) for each in cell.gathers for d, a in each}
-                reduces |= {(stage, d, a) for each in cell.reduces for d, a in each}
-        return gathers, reduces
+    def _stages(self) -> list[_Stage]:
+        network, domains = self.network, self.inputs.data.domains
+        named = (n for d in domains for n in (d.name, d.across))
+        axes = [axis for axis in named if axis in network.groups]
+        known: dict[tuple[int, tuple[int, ...]], _Stage] = {}
+        brief: dict[tuple[int, ...], dict[int, Cell | Leaving]] = {}
+        out = []
+        every = network.known(("links", *axes), lambda: self._links(axes))
+        for laid, links in zip(self.actions, every, strict=True):
+            stage = laid.work.stage
+            key = (id(laid.patterns), links)
+            if key not in known:
+                cells = cells_of(Same(laid.patterns))
+                known[key] = self._stage(stage, cells, brief.setdefault(links, {}))
+            out.append(known[key])
+        return out
 
-    def _gathers(self, found: set[tuple[int, int, float]]) -> dict[tuple[int, int, float], float]:
+    def _links(self, axes: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return by stage numbers that are equal where groups of the axes cost the same."""
+        groups = self.network.groups
+        return [
+            tuple([self.network.alike(a, int(groups[a].of_rank[rank])) for a in axes])
+            for rank in self.rank
+        ]
+
+    def _stage(
+        self, stage: int, cells: Sequence[float | Cell], brief: dict[int, Cell | Leaving]
+    ) -> _Stage:
+        """Return what a stage does; `brief` has its cells in brief as far as they were seen."""
         data = self.inputs.data
-        return {
-            (stage, d, amount): self._collective_s(
+        hooked = [cell for cell in cells if isinstance(cell, Cell)]
+        arriving = {hook for cell in hooked for each in cell.gathers for hook in each}
+        leaving = {hook for cell in hooked for each in cell.reduces for hook in each}
+        gather_s = {
+            (d, amount): self._collective_s(
                 stage, data.domains[d].name, "all_gather", amount * data.gather_bytes
             )
-            for stage, d, amount in found
+            for d, amount in arriving
             if data.domains[d].shard > 1
         }
+        reduce_s = {
+            hook: tuple([self._collective_s(stage, *p) for p in self._phases(*hook)])
+            for hook in leaving
+        }
+        if data.blocking or any(len(phases) > 1 for phases in reduce_s.values()):
+            return _Stage(list(cells), cells, gather_s, reduce_s)
+        for cell in hooked:
+            if id(cell) not in brief:
+                brief[id(cell)] = in_brief(cell, reduce_s)
+        short = [brief[id(c)] if isinstance(c, Cell) else c for c in cells]
+        return _Stage(short, cells, gather_s, reduce_s)
 
     def _ahead(self) -> dict[tuple[int, int], list[int]]:
         """Return for each gather of a stage the unit whose beginning it waits for."""
         data = self.inputs.data
         out: dict[tuple[int, int], list[int]] = {}
+        known: dict[int, list[dict[int, list[float]]]] = {}
         for stage, laid in enumerate(self.actions):
-            for d, domain in enumerate(data.domains):
-                if domain.shard == 1:
-                    continue
-                each = [
-                    [e.gathers[d] for e in p if e.gathers and e.gathers[d]] for p in laid.patterns
-                ]
-                if any(each):
-                    amounts = [a for p in laid.groups.pattern_of.tolist() for a in each[p]]
-                    out[stage, d] = ahead_of(np.asarray(amounts), data).tolist()
+            cells = self.stages[stage].entries
+            if id(cells) not in known:
+                known[id(cells)] = [gathered(cells, d) for d in range(len(data.domains))]
+            for d, each in enumerate(known[id(cells)]):
+                if each and data.domains[d].shard > 1:
+                    chosen = np.zeros(len(cells), dtype=bool)
+                    chosen[list(each)] = True
+                    runs = laid.groups.pattern_of
+                    runs = runs[chosen[runs]].tolist()
+                    amounts = np.asarray([a for number in runs for a in each[number]])
+                    out[stage, d] = ahead_of(amounts, data).tolist()
         return out
 
     def _parameters(self, stage: int, domain: int) -> float:
@@ -294,4 +338,4 @@ class _Maker:
         return out
 
 
-__all__ = ["Cell", "Collective", "Outline", "outline"]
+__all__ = ["Collective", "Outline", "outline"]

@@ -13,7 +13,7 @@ from itertools import zip_longest
 
 from distsim.parallel.step import Collective, Step
 from distsim.program.opgraph import TaskKind
-from distsim.program.pieces import Piece
+from distsim.program.pieces import Piece, Runs, joined
 from distsim.program.segment import PART_OF_AXIS, Cost, Pricer
 
 
@@ -25,8 +25,8 @@ class Entry:
     ----------
     cost : Cost
         Of a compute task (its total is the duration).
-    steps : tuple of Step
-        What a compute task stands for.
+    runs : tuple of tuple of Step
+        What a compute task stands for, see `pieces.Runs`.
     collective : Collective or None
         Set for a transfer.
     after : tuple of int
@@ -43,7 +43,7 @@ class Entry:
 
     label: str
     cost: Cost = field(default_factory=Cost)
-    steps: tuple[Step, ...] = ()
+    runs: Runs = ()
     collective: Collective | None = None
     after: tuple[int, ...] = (-1,)
     gathers: tuple[float, ...] = ()
@@ -72,7 +72,7 @@ class Entry:
         return Entry(
             self.label or label,
             self.cost,
-            self.steps,
+            self.runs,
             self.collective,
             self.after,
             self.gathers,
@@ -83,20 +83,23 @@ class Entry:
 
 
 Pattern = list[Entry]
-CostOf = Callable[[tuple[Step, ...]], Cost]
+CostOf = Callable[[Runs], Cost]
 
 
 def pattern(
     label: str, cuts: Sequence[Piece], pricer: Pricer, *, expand: frozenset[str], cost_of: CostOf
 ) -> Pattern:
     """Turn pieces into entries: one each, and one for each collective of the axes in `expand`."""
+    if not expand:
+        # Layers alike have the same pieces, and then share their entries.
+        known = {
+            key: Entry(label, cost_of(p.runs), p.runs, gathers=p.gathers, reduces=p.reduces)
+            for key, p in {id(p): p for p in cuts}.items()
+        }
+        return [known[id(p)] for p in cuts]
     out: Pattern = []
     for piece in cuts:
-        entries = (
-            _expanded(label, piece, pricer, expand, cost_of)
-            if expand
-            else [Entry(label, cost_of(piece.steps), piece.steps)]
-        )
+        entries = _expanded(label, piece, pricer, expand, cost_of)
         if not out or piece.gathers:
             entries = _opened(label, entries)
         entries[0].gathers = piece.gathers
@@ -115,7 +118,7 @@ def _expanded(
     """
     out: Pattern = []
     run: list[Step] = []
-    whole = cost_of(piece.steps)
+    whole = cost_of(piece.runs)
     if whole.host_s > whole.compute_s:
         out.append(Entry(label, Cost(host_s=whole.host_s), host=True))
     begin = len(out)
@@ -124,10 +127,10 @@ def _expanded(
         if run:
             steps = tuple(run)
             cost = replace(pricer.steps(steps), host_s=0.0)
-            out.append(Entry(label, cost, steps, after=_ends(out, begin)))
+            out.append(Entry(label, cost, (steps,), after=_ends(out, begin)))
             run.clear()
 
-    for step in piece.steps:
+    for step in joined(piece.runs):
         if step.collective is None or step.collective.axis not in expand:
             run.append(step)
             continue
@@ -141,7 +144,7 @@ def _expanded(
             # Kernels start with the transfer, so they wait for what the transfer waits for.
             after = tuple(o - 1 for o in before)
             cost = replace(pricer.step(kernels), host_s=0.0)
-            out.append(Entry(label, cost, (kernels,), after=after))
+            out.append(Entry(label, cost, ((kernels,),), after=after))
         else:
             run.append(kernels)
     flush()
@@ -212,7 +215,7 @@ def beside(label: str, one: Pattern, other: Pattern, contention_factor: float) -
             Entry(
                 label,
                 cost,
-                (*one[0].steps, *other[0].steps),
+                (*one[0].runs, *other[0].runs),
                 gathers=one[0].gathers or other[0].gathers,
                 reduces=one[0].reduces or other[0].reduces,
             )
@@ -237,7 +240,7 @@ def beside(label: str, one: Pattern, other: Pattern, contention_factor: float) -
             Entry(
                 entry.label,
                 entry.cost,
-                entry.steps,
+                entry.runs,
                 entry.collective,
                 after,
                 entry.gathers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain, groupby
 
 from distsim.parallel.data import DataParallel
 from distsim.parallel.stages import Chunk
@@ -18,20 +19,38 @@ from distsim.workload.op import stream
 LEAST_WEIGHT = 100_000
 
 
+#: Steps in runs: most are all steps of a unit in one direction, one object for all units alike, so
+#: that they are priced once.
+Runs = tuple[tuple[Step, ...], ...]
+
+
+def joined(runs: Runs) -> tuple[Step, ...]:
+    """Return the steps of runs, in order."""
+    return runs[0] if len(runs) == 1 else tuple(chain.from_iterable(runs))
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Steps of an action that stay together.
 
     Attributes
     ----------
+    runs : tuple of tuple of Step
     gathers, reduces : tuple of float
         Parameters that must have arrived before, parameters whose gradients leave after: of each
         domain, or empty.
     """
 
-    steps: tuple[Step, ...]
+    runs: Runs = ()
     gathers: tuple[float, ...] = ()
     reduces: tuple[float, ...] = ()
+
+    def between(self, before: tuple[Step, ...], after: tuple[Step, ...]) -> Piece:
+        """Return the piece with more steps before and after it."""
+        if not before and not after:
+            return self
+        runs = (*((before,) if before else ()), *self.runs, *((after,) if after else ()))
+        return Piece(runs, self.gathers, self.reduces)
 
 
 def pieces(
@@ -49,12 +68,37 @@ def pieces(
     return _pieces(Same(chunk), Same(data), kind, gather, reduce)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def _pieces(of: Same, how: Same, kind: int, gather: bool, reduce: bool) -> tuple[Piece, ...]:
     """Cut an action, once for those who ask for sizes and those who ask for steps."""
     chunk: Chunk = of.of
     data: DataParallel = how.of
     return tuple(_cut(chunk, data, kind, gather, reduce))
+
+
+def amounts(
+    chunk: Chunk, data: DataParallel, *, kind: int, gather: bool, reduce: bool
+) -> tuple[list[frozenset[float]], list[frozenset[float]]]:
+    """Return what the pieces of an action wait for and what leaves after them, by domain.
+
+    Returns
+    -------
+    gathers, reduces : list of frozenset of float
+        Parameters; none of 0.
+    """
+    return _amounts(Same(chunk), Same(data), kind, gather, reduce)
+
+
+@lru_cache(maxsize=2048)
+def _amounts(
+    of: Same, how: Same, kind: int, gather: bool, reduce: bool
+) -> tuple[list[frozenset[float]], list[frozenset[float]]]:
+    made = _pieces(of, how, kind, gather, reduce)
+    domains = range(len(how.of.domains))
+    return (
+        [frozenset(p.gathers[d] for p in made if p.gathers) - {0.0} for d in domains],
+        [frozenset(p.reduces[d] for p in made if p.reduces) - {0.0} for d in domains],
+    )
 
 
 def _cut(
@@ -67,20 +111,18 @@ def _cut(
     if gather or (reduce and data.per_unit):
         cut = _by_weight if data.handover.by_weight else _by_unit
         made = cut(units, data, kind, gather, reduce)
-        out = [part for piece in made for part in _handed(piece, data)]
+        handed = {key: list(_handed(p, data)) for key, p in {id(p): p for p in made}.items()}
+        out = [part for piece in made for part in handed[id(piece)]]
     elif reduce:
         out = _by_step(chunk, units, data, kind)
     else:
-        out = [Piece(tuple(s for u in units for s in u.steps(kind)))]
+        out = [Piece(tuple([u.steps(kind) for u in units]))]
     if not out:
-        return [Piece(tuple(received))]
+        return [Piece((received,))]
     ends = {FORWARD: chunk.ends_forward, BACKWARD: chunk.ends_backward, INPUT: chunk.ends_backward}
-    out[-1] = replace(out[-1], steps=(*out[-1].steps, *ends.get(kind, ())))
-    first = out[0]
-    return [
-        Piece((*received, *first.steps), first.gathers, first.reduces),
-        *out[1:],
-    ]
+    out[-1] = out[-1].between((), ends.get(kind, ()))
+    out[0] = out[0].between(received, ())
+    return out
 
 
 def buckets(units: Sequence[Unit], data: DataParallel) -> list[list[Unit]]:
@@ -102,29 +144,31 @@ def buckets(units: Sequence[Unit], data: DataParallel) -> list[list[Unit]]:
     return out + ([current] if current else [])
 
 
-def _compressed(
-    steps: tuple[Step, ...], parameters: Sequence[float], data: DataParallel
-) -> tuple[Step, ...]:
-    """Return steps with the compression of the gradients that then leave."""
+def _compressed(runs: Runs, parameters: Sequence[float], data: DataParallel) -> Runs:
+    """Return runs with the compression of the gradients that then leave."""
     if data.compression is None:
-        return steps
+        return runs
     works = [
         data.compression.compress(count, data.numerics)
         for domain, count in zip(data.domains, parameters, strict=True)
         if count and domain.size > 1
     ]
-    return (*steps, *(Step("compress", w) for w in works if w))
+    return (*runs, tuple(Step("compress", w) for w in works if w))
 
 
 def _by_unit(
     units: Sequence[Unit], data: DataParallel, kind: int, gather: bool, reduce: bool
 ) -> list[Piece]:
+    known: dict[tuple[int, ...], Piece] = {}
     out = []
     for members in buckets(units, data):
-        held = tuple(sum(d.parameters(u) for u in members) for d in data.domains)
-        steps = tuple(s for u in members for s in u.steps(kind))
-        steps = _compressed(steps, held, data) if reduce else steps
-        out.append(Piece(steps, held if gather else (), held if reduce else ()))
+        key = tuple([id(u) for u in members])
+        if key not in known:
+            held = tuple([sum([d.parameters(u) for u in members]) for d in data.domains])
+            runs = tuple([u.steps(kind) for u in members])
+            runs = _compressed(runs, held, data) if reduce else runs
+            known[key] = Piece(runs, held if gather else (), held if reduce else ())
+        out.append(known[key])
     return out
 
 
@@ -136,14 +180,15 @@ def _handed(piece: Piece, data: DataParallel) -> Iterator[Piece]:
     """
     how = data.handover
     if how.lists and piece.gathers:
-        yield Piece(_copies("unpack", piece.gathers, data.gather_bytes, data), piece.gathers)
+        yield Piece((_copies("unpack", piece.gathers, data.gather_bytes, data),), piece.gathers)
         piece = replace(piece, gathers=())
     if how.lists and piece.reduces:
         yield replace(piece, reduces=())
-        piece = Piece(_copies("pack", piece.reduces, data.reduce_bytes, data), (), piece.reduces)
+        copies = _copies("pack", piece.reduces, data.reduce_bytes, data)
+        piece = Piece((copies,), (), piece.reduces)
     yield piece
     if how.blocking and piece.reduces:
-        yield Piece(())
+        yield Piece()
 
 
 def _copies(
@@ -176,8 +221,8 @@ def _by_weight(
 
     def close(left: Sequence[float]) -> None:
         if run or any(arriving) or any(left):
-            steps = _compressed(tuple(run), left, data)
-            out.append(Piece(steps, _some(arriving), _some(left)))
+            runs = _compressed((tuple(run),), left, data)
+            out.append(Piece(runs, _some(arriving), _some(left)))
         run.clear()
 
     for unit in units:
@@ -201,35 +246,72 @@ def _by_weight(
 
 
 def _by_step(chunk: Chunk, units: Sequence[Unit], data: DataParallel, kind: int) -> list[Piece]:
-    """Cut where a bucket of some domain is full; what is left leaves at the end."""
-    left = [domain.parameters(chunk) for domain in data.domains]
-    filled = [0.0] * len(data.domains)
+    """Cut where a bucket of some domain is full; what is left leaves at the end.
+
+    Layers alike have the same pieces, each one object.
+    """
+    filled = (0.0,) * len(data.domains)
     out: list[Piece] = []
-    run: list[Step] = []
-    for unit in units:
-        steps, begin = unit.steps(kind), 0
-        for place in _completing(Same(steps)):
-            filled = _added(filled, _completed(steps[place], data))
-            full = [f * data.reduce_bytes >= data.bucket_bytes > 0.0 for f in filled]
-            if any(full):
-                run += steps[begin : place + 1]
-                begin = place + 1
-                leaving = [f if yes else 0.0 for f, yes in zip(filled, full, strict=True)]
-                out.append(_leaving(run, leaving, data))
-                left = [a - b for a, b in zip(left, leaving, strict=True)]
-                filled = [0.0 if yes else f for f, yes in zip(filled, full, strict=True)]
-                run = []
-        run += steps[begin:]
+    runs: Runs = ()
+    known: dict[tuple[tuple[int, ...], tuple[float, ...]], Piece] = {}
+    for _, alike in groupby(units, id):
+        members = list(alike)
+        steps = Same(members[0].steps(kind))
+        while members:
+            members.pop()
+            before, begin = (tuple([id(r) for r in runs]), filled), len(out)
+            closed, rest, filled = _filled(steps, filled, data.bucket_bytes, data.reduce_bytes)
+            for run, leaving in closed:
+                runs = (*runs, run)
+                key = (tuple([id(r) for r in runs]), leaving)
+                if key not in known:
+                    known[key] = _leaving(runs, leaving, data)
+                out.append(known[key])
+                runs = ()
+            runs = (*runs, rest) if rest else runs
+            if (tuple([id(r) for r in runs]), filled) == before:
+                # So it goes on.
+                out += out[begin:] * len(members)
+                members = []
+    total = [domain.parameters(chunk) for domain in data.domains]
+    gone = [sum(column) for column in zip(*(p.reduces for p in out), strict=True)]
+    left = [a - b for a, b in zip(total, gone or [0.0] * len(total), strict=True)]
     left = [p if p > 0.5 else 0.0 for p in left]
-    if run or any(left):
-        out.append(_leaving(run, left, data))
+    if runs or any(left):
+        out.append(_leaving(runs, left, data))
     return out
 
 
-@lru_cache(maxsize=1024)
-def _completing(steps: Same) -> tuple[int, ...]:
-    """Return the places of the steps after which gradients are complete."""
-    return tuple(i for i, s in enumerate(steps.of) if s.parameters or s.expert_parameters)
+_Closed = tuple[tuple[tuple[Step, ...], tuple[float, ...]], ...]
+
+
+@lru_cache(maxsize=4096)
+def _filled(
+    steps: Same, filled: tuple[float, ...], bucket_bytes: float, reduce_bytes: float
+) -> tuple[_Closed, tuple[Step, ...], tuple[float, ...]]:
+    """Fill buckets, of each domain, with the gradients of steps.
+
+    Returns
+    -------
+    closed : tuple of (steps, parameters that leave after them)
+    rest : tuple of Step
+    filled : tuple of float
+        Parameters in the buckets that are open at the end.
+    """
+    every: tuple[Step, ...] = steps.of
+    begin, closed = 0, []
+    for place, step in enumerate(every):
+        if not step.parameters and not step.expert_parameters:
+            continue
+        complete = (step.parameters, step.expert_parameters)[: len(filled)]
+        filled = tuple(_added(filled, complete))
+        full = [f * reduce_bytes >= bucket_bytes > 0.0 for f in filled]
+        if any(full):
+            leaving = tuple(f if yes else 0.0 for f, yes in zip(filled, full, strict=True))
+            closed.append((every[begin : place + 1], leaving))
+            begin = place + 1
+            filled = tuple(0.0 if yes else f for f, yes in zip(filled, full, strict=True))
+    return tuple(closed), every[begin:], filled
 
 
 def _some(parameters: Sequence[float]) -> tuple[float, ...]:
@@ -245,5 +327,5 @@ def _added(one: Sequence[float], other: Sequence[float]) -> list[float]:
     return [a + b for a, b in zip(one, other, strict=True)]
 
 
-def _leaving(run: Sequence[Step], parameters: Sequence[float], data: DataParallel) -> Piece:
-    return Piece(_compressed(tuple(run), parameters, data), (), tuple(parameters))
+def _leaving(runs: Runs, parameters: Sequence[float], data: DataParallel) -> Piece:
+    return Piece(_compressed(runs, parameters, data), (), tuple(parameters))

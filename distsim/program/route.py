@@ -13,6 +13,7 @@ from distsim.parallel.plan import Plan
 from distsim.program.actions import ROW
 from distsim.program.inputs import Inputs
 from distsim.program.layout import Grouped
+from distsim.program.repeat import Cut, repeated
 from distsim.program.sends import families, passages
 from distsim.schedule import WEIGHT, Actions
 from distsim.store import Same, Store
@@ -38,6 +39,8 @@ class Route:
     slots : int
     chains : list of (str, int)
         Family of sends and the stage that sends.
+    periods : int64[periods, passes] or None
+        Places of the passes of periods that repeat, see `repeat.repeated`.
     """
 
     stage: list[int]
@@ -48,6 +51,7 @@ class Route:
     into: list[int]
     slots: int
     chains: list[tuple[str, int]]
+    periods: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.stage)
@@ -66,8 +70,16 @@ class Route:
 _ROUTES = Store(96 << 20)
 
 
-def route_of(inputs: Inputs, orders: Sequence[Actions], groups: Sequence[Grouped]) -> Route | None:
-    """Return the route of a plan; None where its passes wait for one another."""
+def route_of(
+    inputs: Inputs, orders: Sequence[Actions], groups: Sequence[Grouped], of: Cut | None = None
+) -> Route | None:
+    """Return the route of a plan; None where its passes wait for one another.
+
+    Parameters
+    ----------
+    of : Cut, optional
+        What was left out of the plan's step.
+    """
     plan, data = inputs.plan, inputs.data
     key = (
         Same(orders[0]),
@@ -75,17 +87,22 @@ def route_of(inputs: Inputs, orders: Sequence[Actions], groups: Sequence[Grouped
         data.gather,
         data.reduce,
         inputs.variants_of().tobytes(),
+        of and (of.begin, of.length),
     )
     variants = inputs.variants_of()
     return _ROUTES.get(
         key,
-        lambda: _made_route(plan, orders, groups, variants),
+        lambda: _made_route(plan, orders, groups, variants, of),
         lambda route: route.nbytes() if route else 64,
     )
 
 
 def _made_route(
-    plan: Plan, orders: Sequence[Actions], groups: Sequence[Grouped], variant_of: Ints
+    plan: Plan,
+    orders: Sequence[Actions],
+    groups: Sequence[Grouped],
+    variant_of: Ints,
+    of: Cut | None,
 ) -> Route | None:
     """Order the passes; None where they wait for one another.
 
@@ -124,10 +141,18 @@ def _made_route(
     ordered = _ordered([c[2].tolist() for c in columns], [c[5].tolist() for c in columns])
     if ordered is None:
         return None
+    periods = None
+    if of is not None:
+        periods = repeated(of, *([c[i] for c in columns] for i in (1, 2, 5)))
+        if periods is None:
+            return None
+        place = np.empty(len(ordered), dtype=np.int64)
+        place[ordered] = np.arange(len(ordered))
+        periods = place[periods]
     stages, cells, slots, along, numbers, fills = (
         np.concatenate(parts)[ordered].tolist() for parts in zip(*columns, strict=True)
     )
-    return Route(stages, cells, slots, along, numbers, fills, there.size, chains)
+    return Route(stages, cells, slots, along, numbers, fills, there.size, chains, periods)
 
 
 def _targets(plan: Plan, most: int, chains: list[tuple[str, int]]) -> tuple[Ints, Ints]:

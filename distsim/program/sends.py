@@ -6,7 +6,8 @@ gradient back, wherever these lie. Where both lie on one stage nothing is sent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from distsim.program.actions import ClassProgram
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
 from distsim.program.opgraph import TaskKind
+from distsim.schedule import Schedule
 
 Ints = npt.NDArray[np.int64]
 #: (source stage, target stage)
@@ -34,9 +36,13 @@ class Passage(NamedTuple):
 
 def passages(plan: Plan, direction: str) -> list[Passage]:
     """Return where ``forward`` activations or ``backward`` gradients go."""
-    placement = plan.placement
+    return _passages(plan.pipeline, plan.pp, plan.chunks, direction)
+
+
+def _passages(pipeline: Schedule, stages: int, chunks: int, direction: str) -> list[Passage]:
+    placement = pipeline.placement(stages, chunks)
     at = {k: (s, c) for s, held in enumerate(placement) for c, k in enumerate(held)}
-    each = len(at) // plan.pipeline.replicas
+    each = len(at) // pipeline.replicas
     out = []
     for number, (stage, chunk) in sorted(at.items()):
         if (number + 1) % each:
@@ -46,11 +52,17 @@ def passages(plan: Plan, direction: str) -> list[Passage]:
     return out
 
 
-def families(plan: Plan) -> dict[str, list[Hop]]:
+def families(plan: Plan) -> Mapping[str, tuple[Hop, ...]]:
     """Return the hops of each family of sends: in a family a stage sends to one other only."""
+    return _families(plan.pipeline, plan.pp, plan.chunks)
+
+
+@lru_cache(maxsize=512)
+def _families(pipeline: Schedule, stages: int, chunks: int) -> Mapping[str, tuple[Hop, ...]]:
     out: dict[str, list[Hop]] = {}
     for direction in ("forward", "backward"):
-        hops = sorted({(p.stage, p.to_stage) for p in passages(plan, direction)})
+        found = _passages(pipeline, stages, chunks, direction)
+        hops = sorted({(p.stage, p.to_stage) for p in found})
         count: dict[int, int] = {}
         for source, target in hops:
             if source != target:
@@ -58,7 +70,7 @@ def families(plan: Plan) -> dict[str, list[Hop]]:
                 number = count[source]
                 name = direction if number == 1 else f"{direction} {number}"
                 out.setdefault(name, []).append((source, target))
-    return out
+    return {name: tuple(hops) for name, hops in out.items()}
 
 
 def pipeline_sends(

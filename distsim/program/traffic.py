@@ -204,6 +204,11 @@ def shapes(
     known: dict[bytes, Shape] = {}
     follows = topology.wired and algorithm in ORDERED
     changes = np.packbits(np.diff(nodes, axis=1) != 0, axis=1)
+    same = (local == local[0]) & (unit == unit[0]) & (changes == changes[0]).all(axis=1)
+    if len(groups) > 1 and same.all() and not follows:
+        # One stands for all.
+        first, its_orders, _ = shapes(groups[:1], device_of, topology, algorithm)[0]
+        return [(first, its_orders, np.arange(len(groups), dtype=np.int64))]
     for group, (a, b) in enumerate(zip(local.tolist(), unit.tolist(), strict=True)):
         shape: Shape = (a, b // a, n // b) if b < n else (a, n // a) if a < n else (n,)
         if a == 1 and n > 1:

@@ -120,17 +120,16 @@ def resolve_rest(
     """
     if scenario.cluster.host:
         resolve_host(scenario, machine)  # refuses a host that does not exist, also if none is used
-    nodes = len(np.unique(machine.topology.node_of[machine.device_of]))
     given = scenario.evaluation
     return Rest(
-        _loading(scenario.loading, float(scenario.batch.global_size), tokens, nodes),
+        _loading(scenario.loading, float(scenario.batch.global_size), tokens, machine),
         _checkpoint(scenario, machine, plan, numerics, parameters, state_bytes),
         Evaluation(given.every_steps, given.batches) if given else None,
     )
 
 
 def _loading(
-    block: LoadingBlock | None, samples: float, tokens: float, nodes: int
+    block: LoadingBlock | None, samples: float, tokens: float, machine: Machine
 ) -> Loading | None:
     if block is None:
         return None
@@ -151,6 +150,7 @@ def _loading(
             fix="write for example samples_per_s: 400",
         )
     _, amount, rate = found[0]
+    nodes = len(np.unique(machine.topology.node_of[machine.device_of]))
     return Loading(amount, rate, nodes, block.prefetch)
 
 

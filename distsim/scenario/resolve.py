@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -15,6 +13,7 @@ from distsim.cost.attention import with_kernel
 from distsim.cost.stack import DEFAULT_STACK, Stack, load_stack
 from distsim.engine.noise import Noise
 from distsim.errors import DistsimError, PlanError, ValueProblem
+from distsim.files import is_there
 from distsim.hardware.block import Block
 from distsim.hardware.catalogue import device as load_device
 from distsim.hardware.catalogue import load_topology
@@ -24,6 +23,7 @@ from distsim.hardware.slow_links import LinkRule, slow_links
 from distsim.hardware.topology import Topology
 from distsim.parallel.placement import place
 from distsim.parallel.plan import Plan
+from distsim.parallel.recompute import Recompute
 from distsim.parallel.selective import CORE, again_flop
 from distsim.parallel.unequal import Rule, at_speed, unequal
 from distsim.prediction.case import Case, Jitter
@@ -259,7 +259,7 @@ def _beside(scenario: Scenario, source: Any) -> Any:
     if not isinstance(source, str):
         return source
     near = scenario.beside(source)
-    return near if os.path.exists(near) else source
+    return near if is_there(near) else source
 
 
 def _model(scenario: Scenario) -> tuple[Model, tuple[str, ...]]:
@@ -284,7 +284,8 @@ def _recomputed_flop(
     early_stop : bool
         See `Stack`.
     """
-    recompute, layers = plan.recompute, _layers_again(spec, plan)
+    recompute = plan.recompute
+    layers = _layers_again(recompute, plan.layers, spec.layers)
     share = len(layers) / spec.layers
     if recompute.mode == "full" and not early_stop:
         return batches.layers_again_flop * share
@@ -305,11 +306,13 @@ def _recomputed_flop(
     return batches.layers_again_flop * sum(again[blocks.layers[i]] for i in layers) / forward
 
 
-def _layers_again(spec: Model, plan: Plan) -> Sequence[int]:
-    begins = np.concatenate([[0], np.cumsum(plan.layers)])
-    chunk = np.searchsorted(begins, np.arange(spec.layers), side="right") - 1
-    return [
+@lru_cache(maxsize=256)
+def _layers_again(recompute: Recompute, chunks: tuple[int, ...], layers: int) -> tuple[int, ...]:
+    """Return the layers that are recomputed; `chunks` has the layers of each model chunk."""
+    begins = np.concatenate([[0], np.cumsum(chunks)])
+    chunk = np.searchsorted(begins, np.arange(layers), side="right") - 1
+    return tuple(
         layer
-        for layer in range(spec.layers)
-        if plan.recompute.covers(layer, layer - int(begins[chunk[layer]]))
-    ]
+        for layer in range(layers)
+        if recompute.covers(layer, layer - int(begins[chunk[layer]]))
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -34,6 +35,7 @@ from distsim.scenario.host import resolve_offload
 from distsim.scenario.machine import Machine
 from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, Scenario
+from distsim.store import Interned, Same
 from distsim.workload.linear import weight_casts
 from distsim.workload.network import Model
 from distsim.workload.op import Numerics, Work
@@ -247,12 +249,14 @@ def step_inputs(
     )
     chunks = variants[0].chunks
     offload = offload_of(scenario)
-    data = data_parallel(
-        plan,
-        numerics,
-        resolve_compression(scenario, numerics, chunks[0]),
-        offloaded=offload.active,
-        handover=stack.sharded,
+    data = _DATA.of(
+        data_parallel(
+            plan,
+            numerics,
+            resolve_compression(scenario, numerics, chunks[0]),
+            offloaded=offload.active,
+            handover=stack.sharded,
+        )
     )
     held, works, states = _updated(plan, data, numerics, optimizer, chunks, offload)
     owned = [
@@ -275,6 +279,9 @@ def step_inputs(
     )
     return inputs, states
 
+
+#: One object for what plans have in common, so that what was laid out for it is found again.
+_DATA = Interned(4096)
 
 Holding = tuple[float, list[Matrix]]
 
@@ -304,12 +311,19 @@ def _updated(
 
 
 def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
-    """Return parameters and matrices of each domain on one rank of a stage."""
+    """Return parameters and matrices of each domain on one rank of a stage.
+
+    Matrices of units alike are one entry.
+    """
+    times = Counter(Same(u) for c in stage for u in c.units)
     out: list[Holding] = []
     for domain in domains:
-        units = [u for c in stage for u in c.units]
-        found = [m for u in units for m in domain.matrices(u)]
-        out.append((sum(domain.parameters(u) for u in units), found))
+        found = [
+            m if number == 1 else m._replace(number=m.number * number)
+            for unit, number in times.items()
+            for m in domain.matrices(unit.of)
+        ]
+        out.append((sum(domain.parameters(c) for c in stage), found))
     return out
 
 
@@ -344,9 +358,8 @@ def _update(
     chunks: Sequence[Sequence[Chunk]],
     domains: Sequence[Domain],
 ) -> Update:
-    ends = machine.device_of[:1], machine.device_of[-1:]
-    route = machine.topology.routes(*ends) if plan.devices > 1 else None
-    hop_s = float(route.latency_s(machine.topology)[0]) if route is not None else 0.0
+    first, last = int(machine.device_of[0]), int(machine.device_of[-1])
+    hop_s = _latency_s(Same(machine.topology), first, last) if plan.devices > 1 else 0.0
     return Update(
         works=works,
         # Batches that overlap never have all gradients at one time.
@@ -355,6 +368,13 @@ def _update(
         sync_latency_s=2 * ceil(log2(max(plan.devices, 2))) * hop_s,
         shared=_shared(plan, spec, numerics, chunks, domains),
     )
+
+
+@lru_cache(maxsize=64)
+def _latency_s(topology: Same, source: int, target: int) -> float:
+    """Return the latency from one device to another."""
+    route = topology.of.routes(np.asarray([source]), np.asarray([target]))
+    return float(route.latency_s(topology.of)[0])
 
 
 def _shared(

@@ -5,12 +5,12 @@ A new schedule is one module with a `SCHEDULE` and one line in `_MODULES`.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from importlib import import_module
 
 from distsim.errors import PlanError
 from distsim.schedule.actions import BACKWARD, FORWARD, INPUT, WEIGHT, Actions, peak_in_flight
 from distsim.schedule.schedule import Placement, Schedule
+from distsim.store import Store
 
 #: Modules of this package that have a `SCHEDULE`.
 _MODULES = (
@@ -32,11 +32,10 @@ _SCHEDULES: tuple[Schedule, ...] = tuple(
 REGISTRY = {schedule.name: schedule for schedule in _SCHEDULES}
 
 
-@lru_cache(maxsize=64)
-def _ordered(
-    schedule: Schedule, stages: int, microbatches: int, virtual_stages: int
-) -> tuple[Actions, ...]:
-    return tuple(schedule.order(stages, microbatches, virtual_stages))
+#: Orders that were asked for before.
+_ORDERS = Store(64 << 20)
+#: Bytes of one action and of one stage.
+_ACTION_BYTES, _STAGE_BYTES = 10, 1 << 10
 
 
 def chunks_of(schedule: Schedule, virtual_stages: int) -> int:
@@ -81,7 +80,13 @@ def actions(
         DS310 for virtual stages with a schedule that has none; DS311, DS312 from the schedule.
     """
     found = REGISTRY[schedule] if isinstance(schedule, str) else schedule
-    return list(_ordered(found, stages, microbatches, chunks_of(found, virtual_stages)))
+    chunks = chunks_of(found, virtual_stages)
+    orders = _ORDERS.get(
+        (found, stages, microbatches, chunks),
+        lambda: tuple(found.order(stages, microbatches, chunks)),
+        lambda made: sum(_STAGE_BYTES + _ACTION_BYTES * len(order) for order in made),
+    )
+    return list(orders)
 
 
 def bubble_fraction(

@@ -22,6 +22,7 @@ from typing import Any
 from distsim.errors import UsageError, nearest
 from distsim.positions import Positions
 from distsim.scenario.schema import Scenario
+from distsim.store import seldom_collected
 from distsim.study.digest import own_digest
 from distsim.study.evaluate import Outcome, Runner, evaluate
 
@@ -164,7 +165,8 @@ def _tasks(scenarios: list[tuple[int, Scenario]], directory: str) -> list[tuple[
     """Evaluate scenarios in a process of the pool, which outlives a sweep."""
     if os.getcwd() != directory:
         os.chdir(directory)
-    return [(index, evaluate(scenario)) for index, scenario in scenarios]
+    with seldom_collected():
+        return [(index, evaluate(scenario)) for index, scenario in scenarios]
 
 
 def _absolute(scenario: Scenario) -> Scenario:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distsim.api import load
-from distsim.parallel.memory import activations_in_flight_bytes
+from distsim.parallel.activations import activations_in_flight_bytes
 from distsim.parallel.stages import Chunk
 from distsim.prediction.predict import memory
 from distsim.scenario.resolve import resolve

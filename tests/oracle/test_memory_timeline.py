@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import distsim as ds
-from distsim.parallel.memory import Buffers, StageMemory, activations_in_flight_bytes
+from distsim.parallel.activations import activations_in_flight_bytes
+from distsim.parallel.memory import Buffers, StageMemory
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Unit
 from distsim.prediction.memory_spans import Pass, Spans, wires

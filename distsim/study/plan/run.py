@@ -6,6 +6,7 @@ from math import inf, isfinite
 
 from distsim.errors import InfeasibleError
 from distsim.scenario.schema import Scenario
+from distsim.store import seldom_collected
 from distsim.study.evaluate import Runner
 from distsim.study.money.amount import fmt_money
 from distsim.study.plan.columns import Sources
@@ -49,8 +50,9 @@ def plan(asked: Question, runner: Runner, on_result: OnResult | None = None) -> 
     if not given.fits.any():
         raise _too_large(asked, given)
     common = (sources, given, asked.meter, asked.wanted)
-    done = search(*common, None, on_result, evaluator=asked.evaluator)
-    final = settle(*common, runner, done, on_result)
+    with seldom_collected():
+        done = search(*common, None, on_result, evaluator=asked.evaluator)
+        final = settle(*common, runner, done, on_result)
     if not final.ranked(asked.wanted):
         raise _missed(asked, sources, given, done, runner)
     return _planned(asked, given, done, final)

@@ -1,0 +1,105 @@
+"""Cells: what a pass of an outline takes, and what it waits for or sends on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from distsim.program.pattern import Pattern
+from distsim.store import Same
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A pass that is more than one segment, or that meets gathers or reductions.
+
+    Attributes
+    ----------
+    duration_s : tuple of float
+        Of each entry.
+    after : tuple of tuple of int
+        Offsets of the entries that each one waits for; what reaches before the first is the last
+        entry of the pass before.
+    gathers, reduces : tuple of tuple of (int, float)
+        (domain, parameters) that each entry waits for, or that leave after it.
+    """
+
+    duration_s: tuple[float, ...]
+    after: tuple[tuple[int, ...], ...]
+    gathers: tuple[tuple[tuple[int, float], ...], ...]
+    reduces: tuple[tuple[tuple[int, float], ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A pass whose gradients leave while it runs on, nothing of which makes it wait.
+
+    Attributes
+    ----------
+    duration_s : float
+    queues : tuple of (int, float, float)
+        Of each domain whose gradients leave: its number; what it takes from the beginning of the
+        pass to the end of the last reduction, if that of the pass before has ended; what all
+        reductions take one after another.
+    """
+
+    duration_s: float
+    queues: tuple[tuple[int, float, float], ...]
+
+
+AnyCell = float | Cell | Leaving
+#: (domain, parameters)
+Hooked = tuple[int, float]
+
+
+@lru_cache(maxsize=2048)
+def cells_of(patterns: Same) -> list[float | Cell]:
+    """Return what the patterns of a stage take, none of which has collectives of its own."""
+    return [_cell(Same(pattern)) for pattern in patterns.of]
+
+
+@lru_cache(maxsize=8192)
+def _cell(of: Same) -> float | Cell:
+    pattern: Pattern = of.of
+    if len(pattern) == 1 and not pattern[0].gathers and not pattern[0].reduces:
+        return pattern[0].cost.total_s
+    # Layers alike share their entries.
+    known = {id(e): e for e in pattern}
+    each = {
+        key: (e.cost.total_s, e.after, _amounts(e.gathers), _amounts(e.reduces))
+        for key, e in known.items()
+    }
+    return Cell(*zip(*[each[id(e)] for e in pattern], strict=True))
+
+
+def in_brief(cell: Cell, reduce_s: Mapping[Hooked, tuple[float, ...]]) -> Cell | Leaving:
+    """Say in brief what a cell does that waits for nothing; others stay as they are."""
+    if any(cell.gathers) or any(after != (-1,) for after in cell.after):
+        return cell
+    end = 0.0
+    queues: dict[int, tuple[float, float]] = {}
+    for duration, hooks in zip(cell.duration_s, cell.reduces, strict=True):
+        end += duration
+        for domain, amount in hooks:
+            seconds = sum(reduce_s[domain, amount])
+            last, all_s = queues.get(domain, (0.0, 0.0))
+            queues[domain] = (max(last, end) + seconds, all_s + seconds)
+    return Leaving(end, tuple([(d, *times) for d, times in queues.items()]))
+
+
+def gathered(cells: Sequence[float | Cell], domain: int) -> dict[int, list[float]]:
+    """Return by number of cell the parameters of a domain that it waits for, one after another."""
+    found = {
+        number: [a for hooks in cell.gathers for d, a in hooks if d == domain]
+        for number, cell in enumerate(cells)
+        if isinstance(cell, Cell)
+    }
+    return {number: amounts for number, amounts in found.items() if amounts}
+
+
+def _amounts(hook: tuple[float, ...]) -> tuple[Hooked, ...]:
+    return tuple([(d, a) for d, a in enumerate(hook) if a])
+
+
+__all__ = ["AnyCell", "Cell", "Hooked", "Leaving", "cells_of", "gathered", "in_brief"]

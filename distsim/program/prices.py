@@ -1,0 +1,99 @@
+"""Prices of steps and patterns of actions, each found once for all programs of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from itertools import groupby
+
+from distsim.parallel.stages import Chunk
+from distsim.parallel.step import Step
+from distsim.program.pattern import Pattern
+from distsim.program.pieces import Runs
+from distsim.program.segment import Cost, Pricer
+
+
+class _Known:
+    """What was priced and laid out, by what it depends on.
+
+    Runs of steps and chunks are told apart by identity: layers, stages and plans share theirs, and
+    hashing them would take longer than pricing them. All are forgotten when there are too many.
+    """
+
+    MOST_RUNS, MOST_PATTERNS = 10_000, 20_000
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget everything."""
+        self.prices: dict[Hashable, dict[int, tuple[tuple[Step, ...], Cost]]] = {}
+        self.patterns: dict[Hashable, tuple[Chunk, Pattern]] = {}
+        self.stages: dict[Hashable, tuple[Sequence[Sequence[Chunk]], list[Pattern]]] = {}
+        self.runs = 0
+
+    def bounded(self) -> None:
+        """Forget everything if it is too much."""
+        if (
+            self.runs > self.MOST_RUNS
+            or max(len(self.patterns), len(self.stages)) > self.MOST_PATTERNS
+        ):
+            self.forget()
+
+
+_KNOWN = _Known()
+
+
+def _one(
+    seen: dict[int, tuple[tuple[Step, ...], Cost]], pricer: Pricer, run: tuple[Step, ...]
+) -> Cost:
+    found = seen.get(id(run))
+    if found is None:
+        found = seen[id(run)] = (run, pricer.steps(run))
+        _KNOWN.runs += 1
+    return found[1]
+
+
+class Prices:
+    """Prices of steps, patterns of actions, and those of whole stages."""
+
+    def __init__(self) -> None:
+        _KNOWN.bounded()
+
+    def of(self, key: Hashable, pricer: Pricer, runs: Runs) -> Cost:
+        """Price runs of steps; `key` says all that the prices depend on."""
+        seen = _KNOWN.prices.setdefault(key, {})
+        if len(runs) == 1:
+            return _one(seen, pricer, runs[0])
+        compute = tensor = context = expert = host = restart = 0.0
+        for _, alike in groupby(runs, id):
+            members = list(alike)
+            cost, times = _one(seen, pricer, members[0]), len(members)
+            compute += times * cost.compute_s
+            tensor += times * cost.tensor_s
+            context += times * cost.context_s
+            expert += times * cost.expert_s
+            host += times * cost.host_s
+            restart += times * cost.restart_s
+        return Cost(compute, tensor, context, expert, host, restart)
+
+    def pattern(self, key: Hashable, chunk: Chunk, made: Callable[[], Pattern]) -> Pattern:
+        """Return a pattern; `key` says all that it depends on beside the chunk."""
+        at = (key, id(chunk))
+        if at not in _KNOWN.patterns:
+            _KNOWN.patterns[at] = (chunk, made())
+        return _KNOWN.patterns[at][1]
+
+    def stage(
+        self,
+        key: Hashable,
+        variants: Sequence[Sequence[Chunk]],
+        made: Callable[[], list[Pattern]],
+    ) -> list[Pattern]:
+        """Return the patterns of a stage; `key` says all that they depend on beside the chunks."""
+        at = (key, *(id(chunk) for chunks in variants for chunk in chunks))
+        if at not in _KNOWN.stages:
+            _KNOWN.stages[at] = (variants, made())
+        return _KNOWN.stages[at][1]
+
+
+__all__ = ["Prices"]

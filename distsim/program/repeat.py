@@ -1,0 +1,165 @@
+"""Where the middle of a step repeats itself, so that part of it can be left out.
+
+With many micro batches most of a pipeline's order of work is one period over and over: the same
+passes, some micro batches later. Once the times of a period are those of the one before, each later
+by the same time, they go on so: the recurrence of a step adds and takes maxima (a linear system in
+max-plus algebra; Baccelli 1992, *Synchronization and Linearity*, theorem 3.109), and what the next
+period waits for was later by that time, too. So a step of many micro batches is a step of fewer and
+so many times the period; whether that was reached is seen from the times, not assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from distsim.schedule import Actions
+from distsim.store import Same
+
+Ints = npt.NDArray[np.int64]
+
+#: Periods that are kept: some in which the pipeline settles, two that are compared, and one in
+#: which the last micro batch may already be.
+KEPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A step with fewer micro batches, whose order of work is that of the whole less some periods.
+
+    Attributes
+    ----------
+    microbatches : int
+        That are left.
+    times : int
+        Periods that were left out.
+    begin : tuple of int
+        First action of the first period of each stage.
+    length : int
+        Actions of a period on a stage.
+    """
+
+    microbatches: int
+    times: int
+    begin: tuple[int, ...]
+    length: int
+
+
+def cut(orders: Sequence[Actions], again: Callable[[int], Sequence[Actions]]) -> Cut | None:
+    """Leave periods out of a step; None where it has none, or too few.
+
+    Parameters
+    ----------
+    orders : sequence of Actions
+        Of each stage.
+    again : callable
+        The orders with so many micro batches.
+    """
+    same = tuple(Same(order) for order in orders)
+    found = _found(same)
+    if found is None:
+        return None
+    fewer = tuple(Same(order) for order in again(found.microbatches))
+    return found if _agree(same, fewer, found) else None
+
+
+@lru_cache(maxsize=512)
+def _found(orders: tuple[Same, ...]) -> Cut | None:
+    """Find the period: as many micro batches as there are stages."""
+    every: list[Actions] = [same.of for same in orders]
+    count, stages = len(every[0]), len(every)
+    if any(len(order) != count for order in every):
+        return None
+    micros = 1 + int(every[0].microbatch.max(initial=0))
+    length = count // micros * stages
+    if count % micros or micros < (KEPT + 1) * stages or length < 1:
+        return None
+    kind, chunk, micro = (
+        np.stack([getattr(order, name) for order in every])
+        for name in ("kind", "chunk", "microbatch")
+    )
+    same = (kind[:, length:] == kind[:, :-length]) & (chunk[:, length:] == chunk[:, :-length])
+    same &= micro[:, length:] == micro[:, :-length] + stages
+    begin, periods = [], []
+    for row in same:
+        bounds = np.concatenate([[-1], np.flatnonzero(~row), [len(row)]])
+        longest = int(np.argmax(np.diff(bounds)))
+        begin.append(int(bounds[longest]) + 1)
+        periods.append((int(bounds[longest + 1]) - begin[-1] + length) // length)
+    times = min(periods) - KEPT
+    if times < 1:
+        return None
+    return Cut(micros - times * stages, times, tuple(begin), length)
+
+
+@lru_cache(maxsize=512)
+def _agree(orders: tuple[Same, ...], fewer: tuple[Same, ...], found: Cut) -> bool:
+    """Say whether the schedule orders fewer micro batches as it does more, less some periods."""
+    shift = found.times * len(orders)
+    for whole, part, begin in zip(orders, fewer, found.begin, strict=True):
+        head = begin + KEPT * found.length
+        tail = head + found.times * found.length
+        for name, less in (("kind", 0), ("chunk", 0), ("microbatch", shift)):
+            of, left = getattr(whole.of, name), getattr(part.of, name)
+            if len(left) != len(of) - (tail - head):
+                return False
+            if (of[:head] != left[:head]).any() or (of[tail:] - less != left[head:]).any():
+                return False
+    return True
+
+
+def repeated(
+    found: Cut, cells: Sequence[Ints], waits: Sequence[Ints], fills: Sequence[Ints]
+) -> Ints | None:
+    """Return the passes of periods that follow one another, in which nothing else happens.
+
+    Parameters
+    ----------
+    cells, waits, fills : sequence of int64[passes]
+        By stage, of each pass: its kind, the slot that it waits for, and the one that it fills
+        (-1: none).
+
+    Returns
+    -------
+    int64[periods, passes] or None
+        Numbers of the passes, counted through all stages, those of a period in one order. If the
+        times of each period are those of the one before plus a time, all that follows comes so much
+        later for every period that is put in after them. None if there are no such periods.
+    """
+    base = np.concatenate([[0], np.cumsum([len(c) for c in cells])])
+    body = np.concatenate(
+        [
+            (base[stage] + begin + np.arange(KEPT * found.length)).reshape(KEPT, -1)
+            for stage, begin in enumerate(found.begin)
+        ],
+        axis=1,
+    )
+    period = np.concatenate(
+        [
+            np.clip((np.arange(len(c)) - begin) // found.length, -1, KEPT)
+            for c, begin in zip(cells, found.begin, strict=True)
+        ]
+    )
+    cell, wait, fill = (np.concatenate(each) for each in (cells, waits, fills))
+    maker = np.full(1 + int(max(wait.max(initial=0), fill.max(initial=0))), -1)
+    maker[fill[fill >= 0]] = np.flatnonzero(fill >= 0)
+    source = np.where(wait >= 0, maker[np.maximum(wait, 0)], -1)
+    alike = (cell[body[1:]] == cell[body[:-1]]).all(axis=1)
+    if not alike.any():
+        return None
+    last = int(np.flatnonzero(alike)[-1]) + 1
+    first = last - int(np.argmin(np.append(alike[:last][::-1], False)))
+    mine = body[last][source[body[last]] >= 0]
+    reach = max(1, int((last - period[source[mine]]).max(initial=1)))
+    later = np.flatnonzero((period > last) & (source >= 0))
+    begin = last - reach
+    if begin < first or begin < 1 or (period[source[later]] < begin).any():
+        return None
+    return body[begin : last + 1]
+
+
+__all__ = ["Cut", "cut", "repeated"]
