@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.parallel.stages import Chunk
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
-from distsim.store import Same
+from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -77,11 +76,18 @@ def activations_in_flight_bytes(
     if len(chunks) > 1 or order.paired.any():
         return float(activation_levels_bytes(order, chunks, variant_of).max(initial=0.0))
     held = [c.saved_bytes for c in chunks[0]] + [c.weight_bytes for c in chunks[0]]
-    return float((_in_flight(Same(order), len(chunks[0])) @ held).max(initial=0.0))
+    count = len(chunks[0])
+    seen = _IN_FLIGHT.get(
+        (Same(order), count), lambda: _in_flight(order, count), lambda a: a.nbytes + order.nbytes
+    )
+    return float((seen @ held).max(initial=0.0))
 
 
-@lru_cache(maxsize=4096)
-def _in_flight(order: Same, chunks: int) -> npt.NDArray[np.int32]:
+#: What is in flight in orders seen before.
+_IN_FLIGHT = Store(64 << 20)
+
+
+def _in_flight(of: Actions, chunks: int) -> npt.NDArray[np.int32]:
     """Return how many micro batches are in flight after a pass that adds some, in every way.
 
     Returns
@@ -90,7 +96,6 @@ def _in_flight(order: Same, chunks: int) -> npt.NDArray[np.int32]:
         By chunk: those between forward pass and (input) gradient, and those between input gradient
         and weight gradient.
     """
-    of: Actions = order.of
     counts = np.zeros((len(of.kind), 2 * chunks), dtype=np.int8)
     at, chunk = np.arange(len(of.kind)), of.chunk
     counts[at, chunk] = np.where(of.kind == FORWARD, 1, np.where(of.kind == WEIGHT, 0, -1))

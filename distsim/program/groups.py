@@ -18,7 +18,7 @@ from distsim.program.links import phases
 from distsim.program.pieces import amounts
 from distsim.program.sends import families
 from distsim.schedule import BACKWARD, FORWARD, WEIGHT
-from distsim.store import Same
+from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
 Sizes = dict[str, set[float]]
@@ -92,12 +92,18 @@ def _in_chunk(chunk: Chunk, kinds: tuple[int, ...]) -> Iterator[frozenset[Collec
 
 def _kinds(inputs: Inputs) -> tuple[int, ...]:
     """Return the kinds of actions that the schedule has."""
-    return _kinds_of(tuple(Same(order) for order in inputs.orders()))
+    orders = inputs.orders()
+    size = sum(order.nbytes for order in orders)
+    key = tuple(Same(order) for order in orders)
+    return _KINDS.get(
+        key,
+        lambda: tuple(np.unique(np.concatenate([o.kind for o in orders])).tolist()),
+        lambda _: size,
+    )
 
 
-@lru_cache(maxsize=512)
-def _kinds_of(orders: tuple[Same, ...]) -> tuple[int, ...]:
-    return tuple(sorted({int(k) for order in orders for k in np.unique(order.of.kind)}))
+#: Of orders seen before.
+_KINDS = Store(64 << 20)
 
 
 def _inside_sizes(inputs: Inputs) -> dict[str, Sizes]:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.schedule import Actions
-from distsim.store import Same
+from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
 
@@ -59,18 +58,24 @@ def cut(orders: Sequence[Actions], again: Callable[[int], Sequence[Actions]]) ->
     again : callable
         The orders with so many micro batches.
     """
-    same = tuple(Same(order) for order in orders)
-    found = _found(same)
-    if found is None:
+    size = sum(order.nbytes for order in orders)
+    key = tuple(Same(order) for order in orders)
+    return _CUTS.get(key, lambda: _cut(orders, again), lambda _: size)
+
+
+#: Of orders seen before.
+_CUTS = Store(64 << 20)
+
+
+def _cut(orders: Sequence[Actions], again: Callable[[int], Sequence[Actions]]) -> Cut | None:
+    found = _found(orders)
+    if found is None or not _agree(orders, again(found.microbatches), found):
         return None
-    fewer = tuple(Same(order) for order in again(found.microbatches))
-    return found if _agree(same, fewer, found) else None
+    return found
 
 
-@lru_cache(maxsize=512)
-def _found(orders: tuple[Same, ...]) -> Cut | None:
+def _found(every: Sequence[Actions]) -> Cut | None:
     """Find the period: as many micro batches as there are stages."""
-    every: list[Actions] = [same.of for same in orders]
     count, stages = len(every[0]), len(every)
     if any(len(order) != count for order in every):
         return None
@@ -96,15 +101,14 @@ def _found(orders: tuple[Same, ...]) -> Cut | None:
     return Cut(micros - times * stages, times, tuple(begin), length)
 
 
-@lru_cache(maxsize=512)
-def _agree(orders: tuple[Same, ...], fewer: tuple[Same, ...], found: Cut) -> bool:
+def _agree(orders: Sequence[Actions], fewer: Sequence[Actions], found: Cut) -> bool:
     """Say whether the schedule orders fewer micro batches as it does more, less some periods."""
     shift = found.times * len(orders)
     for whole, part, begin in zip(orders, fewer, found.begin, strict=True):
         head = begin + KEPT * found.length
         tail = head + found.times * found.length
         for name, less in (("kind", 0), ("chunk", 0), ("microbatch", shift)):
-            of, left = getattr(whole.of, name), getattr(part.of, name)
+            of, left = getattr(whole, name), getattr(part, name)
             if len(left) != len(of) - (tail - head):
                 return False
             if (of[:head] != left[:head]).any() or (of[tail:] - less != left[head:]).any():

@@ -34,8 +34,6 @@ REGISTRY = {schedule.name: schedule for schedule in _SCHEDULES}
 
 #: Orders that were asked for before.
 _ORDERS = Store(64 << 20)
-#: Bytes of one action and of one stage.
-_ACTION_BYTES, _STAGE_BYTES = 10, 1 << 10
 
 
 def chunks_of(schedule: Schedule, virtual_stages: int) -> int:
@@ -84,7 +82,7 @@ def actions(
     orders = _ORDERS.get(
         (found, stages, microbatches, chunks),
         lambda: tuple(found.order(stages, microbatches, chunks)),
-        lambda made: sum(_STAGE_BYTES + _ACTION_BYTES * len(order) for order in made),
+        lambda made: sum(order.nbytes for order in made),
     )
     return list(orders)
 

@@ -36,6 +36,12 @@ class Actions:
     def __len__(self) -> int:
         return len(self.kind)
 
+    @property
+    def nbytes(self) -> int:
+        """Roughly what it takes in memory."""
+        arrays = (self.kind, self.microbatch, self.chunk, self.paired)
+        return 1024 + sum(a.nbytes for a in arrays)
+
 
 def make(
     kind: npt.ArrayLike,
