@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from distsim.api import calibrate as calibrate
     from distsim.api import check as check
     from distsim.api import compute_optimal as compute_optimal
+    from distsim.api import diff as diff
     from distsim.api import goodput as goodput
     from distsim.api import load as load
     from distsim.api import load_jobs as load_jobs
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from distsim.api import simulate as simulate
     from distsim.api import simulate_jobs as simulate_jobs
     from distsim.api import sweep as sweep
+    from distsim.api import trace as trace
     from distsim.api import training_cost as training_cost
     from distsim.api import validate as validate
     from distsim.api import whatif as whatif
@@ -50,6 +52,7 @@ _HOMES = {
     "calibrate": "distsim.api",
     "check": "distsim.api",
     "compute_optimal": "distsim.api",
+    "diff": "distsim.api",
     "goodput": "distsim.api",
     "load": "distsim.api",
     "load_jobs": "distsim.api",
@@ -58,6 +61,7 @@ _HOMES = {
     "simulate": "distsim.api",
     "simulate_jobs": "distsim.api",
     "sweep": "distsim.api",
+    "trace": "distsim.api",
     "training_cost": "distsim.api",
     "validate": "distsim.api",
     "whatif": "distsim.api",
@@ -74,6 +78,7 @@ __all__ = [
     "calibrate",
     "check",
     "compute_optimal",
+    "diff",
     "goodput",
     "load",
     "load_jobs",
@@ -82,6 +87,7 @@ __all__ = [
     "simulate",
     "simulate_jobs",
     "sweep",
+    "trace",
     "training_cost",
     "validate",
     "whatif",

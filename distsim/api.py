@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distsim.prediction.anatomy import case_anatomy
 from distsim.prediction.jobs import JobsPrediction, predict_jobs
@@ -23,6 +23,9 @@ from distsim.scenario.load import load as _load
 from distsim.scenario.resolve import resolve
 from distsim.scenario.schema import Scenario
 from distsim.study.interval import interval, traits
+
+if TYPE_CHECKING:
+    from distsim.study.diff.run import Diff
 
 
 def load(source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()) -> Scenario:
@@ -350,3 +353,44 @@ def whatif(scenario: Scenario, changes: Any = None, *, on_result: Any = None) ->
     from distsim.study.whatif.run import whatif as run
 
     return run(scenario, changes, on_result=on_result)
+
+
+def diff(
+    a: Scenario | Prediction | str | PathLike[str],
+    b: Scenario | Prediction | str | PathLike[str],
+    *,
+    on_result: Callable[[Any], None] | None = None,
+) -> Diff:
+    """Return what changed from one scenario or result to another, and what each change did.
+
+    Parameters
+    ----------
+    a, b : Scenario, Prediction, str or path
+        Scenarios, their names or files; predictions, or files of results (``.json``) that
+        ``distsim run -o`` wrote. Changes are made one by one only between two scenarios.
+    on_result : callable, optional
+        Called with the `Outcome` of each change as it is made.
+
+    Returns
+    -------
+    Diff
+        ``changes`` (key, before, after), ``alone`` (an `Outcome` of each change alone on `a`),
+        ``steps`` (changes, outcome and ``delta_s`` on the way from `a` to `b`; they sum to the
+        whole difference, seconds). `to_dict` is what ``distsim diff --json`` prints.
+
+    Raises
+    ------
+    DistsimError
+        As `load`; DS724 for a file that is no result, DS725 for two that cannot be compared.
+    """
+    from distsim.study.diff.run import diff as run
+    from distsim.study.diff.sides import side_of
+
+    return run(side_of(a), side_of(b), on_result)
+
+
+def trace(prediction: Prediction) -> Iterator[str]:
+    """Yield a prediction's timeline as a trace that Perfetto opens, in pieces of JSON."""
+    from distsim.report.trace_prediction import prediction_chunks
+
+    return prediction_chunks(prediction)

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 _PACKAGE = Path(__file__).resolve().parent
 _SUFFIXES = (".yaml", ".yml")
+#: Kinds of shipped files, each with a directory.
+SHIPPED = (
+    *("defaults", "devices", "families", "hosts", "libraries", "models", "prices", "stacks"),
+    *("scenarios", "topologies", "validation"),
+)
+#: Whether this process may read shipped files alone (`fence`).
+_fenced = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +136,11 @@ def find(kind: str, source: str | os.PathLike[str], *, path: tuple[str | int, ..
     Raises
     ------
     FileError
-        DS101 where neither exists, with the nearest shipped names.
+        DS101 where neither exists, with the nearest shipped names; DS729 behind a `fence`.
     """
     name = os.fspath(source)
+    if _fenced:
+        return _find_inside(kind, name, path)
     looks_like_path = isinstance(source, os.PathLike) or _is_path(name)
     if not looks_like_path and name in shipped_names(kind):
         return shipped(kind, name)
@@ -143,6 +152,58 @@ def find(kind: str, source: str | os.PathLike[str], *, path: tuple[str | int, ..
             raise _missing(kind, name, path)
         return inside
     return shipped(kind, name, path=path)
+
+
+def fence() -> None:
+    """Let this process, for good, find and read no file but shipped ones, whatever it is given."""
+    global _fenced
+    _fenced = True
+
+
+def is_there(path: str) -> bool:
+    """Say whether something is at a path; behind a `fence` no path but shipped files has anything.
+
+    A scenario may ask for any path, and what it is told of others must not depend on them.
+    """
+    return not (_fenced and not _is_inside(path)) and os.path.exists(path)
+
+
+def _find_inside(kind: str, name: str, path: tuple[str | int, ...]) -> Path:
+    """Return a shipped file as `find` does, without a look at any other.
+
+    Raises
+    ------
+    FileError
+        DS729 for a path that leads elsewhere, whether or not something is there.
+    """
+    if name in shipped_names(kind) or not (_is_path(name) or "\0" in name):
+        return shipped(kind, name, path=path)
+    below = _shipped_below(kind, name)
+    if below is None and _is_inside(name) and os.path.isfile(name):
+        return Path(name)
+    if below is None:
+        raise _outside(name, path)
+    return below
+
+
+def _is_inside(name: str) -> bool:
+    """Say whether a path leads to where shipped files are, links followed."""
+    if "\0" in name:
+        return False
+    real = os.path.realpath(name)
+    roots = {os.path.realpath(shipped_directory(kind)) for kind in SHIPPED}
+    return any(real.startswith(root + os.sep) for root in roots)
+
+
+def _outside(name: str, path: tuple[str | int, ...] = ()) -> FileError:
+    return FileError(
+        "DS729",
+        f"{_shown(name)} is not among the shipped files",
+        path=path,
+        value=name,
+        rule="here a scenario names what is shipped, and reads no other file",
+        fix="name something of the catalogue, write it out as a block, or use distsim run",
+    )
 
 
 def _shipped_below(kind: str, name: str) -> Path | None:
@@ -237,6 +298,8 @@ def read_bytes(path: str | os.PathLike[str], limits: Limits = LIMITS) -> bytes:
 
 
 def _read_bytes(path: str, name: str, limit_bytes: int) -> bytes:
+    if _fenced and not _is_inside(path):
+        raise _outside(path)
     try:
         # Looked at before it is opened: opening a pipe waits and opening a device may act.
         mode = os.stat(path).st_mode
@@ -297,11 +360,16 @@ def load_yaml(
     SyntaxProblem
         DS110 to DS121, with file and line.
     """
+    data, positions = read_yaml(read_text(path, limits), _shown(os.fspath(path)), limits)
+    positions.directory = os.path.dirname(os.fspath(path))
+    return data, positions
+
+
+def read_yaml(text: str, name: str, limits: Limits = LIMITS) -> tuple[dict[str, Any], Positions]:
+    """Return the mapping that a YAML text holds, as `load_yaml` does for a file of that name."""
     from distsim.yamlparse import parse_yaml
 
-    name = _shown(os.fspath(path))
-    data, positions = parse_yaml(read_text(path, limits), name, limits)
-    positions.directory = os.path.dirname(os.fspath(path))
+    data, positions = parse_yaml(text, name, limits)
     if not isinstance(data, dict):
         kind = "nothing but comments" if data is None else f"a {type(data).__name__} at the top"
         raise SyntaxProblem(

@@ -7,6 +7,7 @@ line in `COMMANDS`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -15,6 +16,8 @@ import click
 from distsim import __version__
 from distsim.cli.group import Commands
 from distsim.cli.guard import guarded
+from distsim.cli.page import About
+from distsim.cli.settings import reset
 
 #: Command -> module that has it, in the order of the help.
 COMMANDS = {
@@ -38,11 +41,39 @@ COMMANDS = {
     "topologies": "distsim.cli.catalogues",
     "libraries": "distsim.cli.catalogues",
     "stacks": "distsim.cli.catalogues",
+    "serve": "distsim.cli.serve",
     "validate": "distsim.cli.validate",
     "calibrate": "distsim.cli.calibrate",
     "measure": "distsim.cli.measure",
     "schema": "distsim.cli.schema",
+    "completion": "distsim.cli.completion",
+    "help": "distsim.cli.help",
 }
+#: Commands under the titles of the help; those of no title come last.
+TITLES = {
+    "Predict a step": ("run", "check", "diff", "whatif", "serve"),
+    "Plan a training": ("sweep", "plan", "goodput", "cost", "compute-optimal"),
+    "Look at parts": ("collective", "topology", "schedule"),
+    "Compare with real runs": ("validate", "trace", "calibrate", "measure"),
+    "List what ships": ("scenarios", "models", "devices", "topologies", "libraries", "stacks"),
+    "Get help": ("help", "explain", "schema", "completion"),
+}
+ABOUT = About(
+    exits={
+        1: "the plan does not fit into memory, or a check failed",
+        70: "an error in distsim itself; run again with DISTSIM_DEBUG=1 and report it",
+        141: "who read the output went away, as head does",
+    },
+    files={
+        "NO_COLOR": "Print without colours and bold text, if set to anything.",
+        "COLUMNS": "Width of texts. Without it a terminal's own; what goes into a pipe or a file "
+        "is not wrapped.",
+        "DISTSIM_DEBUG": "Show tracebacks, if set to anything.",
+        "XDG_CACHE_HOME": "Directory of caches, by default ~/.cache: distsim/ there keeps results "
+        "of sweeps.",
+    },
+    see_also=("help scenario", "help quantities", "help exit-codes"),
+)
 
 
 class _Lazy(Commands):
@@ -50,6 +81,11 @@ class _Lazy(Commands):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def titles(self, ctx: click.Context) -> list[tuple[str, Sequence[str]]]:
+        placed = {name for names in TITLES.values() for name in names}
+        rest = [name for name in COMMANDS if name not in placed]
+        return [*TITLES.items(), ("More", rest)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -61,14 +97,17 @@ class _Lazy(Commands):
 
 
 @click.command(
-    cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    cls=_Lazy,
+    about=ABOUT,
+    context_settings={"max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="distsim", message="%(prog)s %(version)s")
 def cli() -> None:
     """Predict distributed training before it runs.
 
     distsim predicts how long one optimizer step takes on a cluster under a
-    parallel plan, where the time goes, and whether it fits in memory.
+    parallel plan, where the time goes, and whether it fits in memory. A
+    SCENARIO is a YAML file, or the name of a shipped one (distsim scenarios).
 
     \b
     Examples:
@@ -77,11 +116,6 @@ def cli() -> None:
       distsim check my.yaml
       distsim models show llama3-70b
       distsim validate
-
-    Exit codes: 0 done; 1 the plan does not fit, or a check failed; 2 bad
-    input; 70 an error in distsim itself; 130 interrupted.
-
-    Set NO_COLOR to print without colours, DISTSIM_DEBUG=1 to see tracebacks.
     """
 
 
@@ -98,4 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
+    reset()
+    if "_DISTSIM_COMPLETE" in os.environ:
+        from distsim.cli.completion import register
+
+        register()
     return guarded(lambda: cli.main(argv, prog_name="distsim", standalone_mode=False))

@@ -7,16 +7,26 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distsim.cli.complete import listed, shipped
 from distsim.cli.group import Commands
 from distsim.cli.options import json_option
+from distsim.cli.page import About
 from distsim.cli.records import Record, print_list, print_record
 from distsim.cli.topology import SHOWN_DEVICES, devices_option, topology_record, topology_rows
+from distsim.cli.waiting import working
 
 if TYPE_CHECKING:
     from distsim.workload.network import Model
 
 
-def _catalogue(kind: str, rows: Callable[[], Sequence[Record]], about: str) -> click.Group:
+def _catalogue(
+    kind: str,
+    rows: Callable[[], Sequence[Record]],
+    about: str,
+    *,
+    optional: Sequence[Sequence[str]] = (),
+    see_also: Sequence[str] = (),
+) -> click.Group:
     """Return the command that lists what is shipped of a kind; `show` is added to it."""
 
     @click.group(
@@ -25,15 +35,21 @@ def _catalogue(kind: str, rows: Callable[[], Sequence[Record]], about: str) -> c
         invoke_without_command=True,
         subcommand_metavar="[show NAME]",
         help=f"List the shipped {kind}, or show one.\n\n{about}",
+        about=About(see_also=see_also),
     )
     @json_option
     @click.pass_context
     def group(context: click.Context, as_json: bool) -> None:
         context.obj = as_json
         if context.invoked_subcommand is None:
-            print_list(kind, rows(), as_json)
+            print_list(kind, rows(), as_json, optional)
 
     return group
+
+
+def _show(what: str, *see_also: str) -> About:
+    """Return what the page of a command says that shows one thing that ships."""
+    return About(arguments={"NAME": f"A shipped {what}, or a file."}, see_also=see_also)
 
 
 def _model_rows() -> list[Record]:
@@ -54,19 +70,48 @@ models = _catalogue(
     _model_rows,
     "A scenario takes one by its name, or changes a few values of one.\n\n"
     "\b\nExamples:\n  distsim models\n  distsim models show llama3-70b --json",
+    optional=[["family"]],
+    see_also=("help scenario", "run", "docs/models.md"),
 )
 
 
-@models.command("show")
-@click.argument("name")
+@models.command(
+    "show",
+    about=About(
+        arguments={
+            "NAME": "A shipped model, or the path of a Hugging Face config.json; what that leaves "
+            "open is listed as notes."
+        },
+        see_also=("models", "check", "docs/models.md"),
+    ),
+)
+@click.argument("name", metavar="NAME", shell_complete=listed("@model", ".json"))
 @click.option(
     "--operators/--no-operators",
     default=True,
-    help="FLOP, bytes and activations by operator; shown by default.",
+    show_default=True,
+    help="FLOP, bytes and activations by operator.",
 )
-@click.option("--samples", type=click.IntRange(1, 100_000), default=1, help="Of the micro batch.")
-@click.option("--length", type=click.IntRange(1, 10_000_000), help="Tokens of a sample.")
-@click.option("--device", help="Say on which side of its roofline each operator lies.")
+@click.option(
+    "--samples",
+    metavar="N",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    help="Samples of the micro batch.",
+)
+@click.option(
+    "--length",
+    metavar="N",
+    type=click.IntRange(1, 10_000_000),
+    help="Tokens of a sample. Without it, as many as the model takes.",
+)
+@click.option(
+    "--device",
+    metavar="NAME",
+    shell_complete=shipped("devices", ".yaml", ".yml"),
+    help="Say on which side of its roofline each operator lies, and its times.",
+)
 @json_option
 @click.pass_obj
 def _show_model(
@@ -78,17 +123,16 @@ def _show_model(
     device: str | None,
     as_json: bool,
 ) -> None:
-    """Show the model NAME: shape, parameters, FLOP, activations, operators.
+    """Show a model: shape, parameters, FLOP, activations, operators.
 
     Each operator has its FLOP a byte; with --device also on which side of that
     device's roofline it lies, and its times there.
-
-    NAME may be the path of a Hugging Face config.json; what it leaves open is listed as notes.
 
     \b
     Examples:
       distsim models show llama3-70b
       distsim models show bert-base --samples 32 --device a100-80gb-sxm
+      distsim models show config.json --no-operators
     """
     from distsim.hardware.catalogue import device as load_device
     from distsim.prediction.anatomy import anatomy
@@ -106,8 +150,10 @@ def _show_model(
         return
     print_record(record, as_json)
     if operators:
+        from distsim.cli.output import print_raw
         from distsim.report.anatomy import narrow
 
+        print_raw("\n")
         print_list("operators", [narrow(row) for row in rows], as_json)
 
 
@@ -144,15 +190,16 @@ devices = _catalogue(
     "The peak is that of dense 16-bit matrix products. Every number of a device has a source: "
     "see show.\n\n"
     "\b\nExamples:\n  distsim devices\n  distsim devices show a100-80gb-sxm",
+    see_also=("topologies", "measure", "calibrate"),
 )
 
 
-@devices.command("show")
-@click.argument("name")
+@devices.command("show", about=_show("device", "devices", "measure"))
+@click.argument("name", metavar="NAME", shell_complete=shipped("devices", ".yaml", ".yml"))
 @json_option
 @click.pass_obj
 def _show_device(outer: bool, name: str, as_json: bool) -> None:
-    """Show all numbers of the device NAME, each with its source.
+    """Show all numbers of a device, each with its source.
 
     \b
     Examples:
@@ -171,16 +218,17 @@ topologies = _catalogue(
     "A scenario takes one by its name, by a path of a file, or as a block.\n\n"
     "\b\nExamples:\n  distsim topologies\n"
     "  distsim topologies show dgx-a100-superpod --devices 1024",
+    see_also=("topology", "collective", "docs/topologies.md"),
 )
 
 
-@topologies.command("show")
-@click.argument("name")
+@topologies.command("show", about=_show("topology", "topology", "topologies"))
+@click.argument("name", metavar="NAME", shell_complete=shipped("topologies", ".yaml", ".yml"))
 @devices_option(SHOWN_DEVICES)
 @json_option
 @click.pass_obj
 def _show_topology(outer: bool, name: str, devices: int | None, as_json: bool) -> None:
-    """Show counts, bisection and link classes of the topology NAME, as ``topology show`` does.
+    """Show counts, bisection and link classes of a topology, as topology show.
 
     \b
     Examples:
@@ -201,15 +249,16 @@ stacks = _catalogue(
     _stack_rows,
     "A stack is a framework generation: what it fuses, overlaps and stores.\n\n"
     "\b\nExamples:\n  distsim stacks\n  distsim stacks show megatron-core",
+    see_also=("help scenario", "run"),
 )
 
 
-@stacks.command("show")
-@click.argument("name")
+@stacks.command("show", about=_show("stack", "stacks"))
+@click.argument("name", metavar="NAME", shell_complete=shipped("stacks", ".yaml", ".yml"))
 @json_option
 @click.pass_obj
 def _show_stack(outer: bool, name: str, as_json: bool) -> None:
-    """Show what the stack NAME fuses and overlaps, and the types that it stores.
+    """Show what a stack fuses and overlaps, and the types that it stores.
 
     \b
     Examples:
@@ -238,15 +287,16 @@ libraries = _catalogue(
     "A communication library is what NCCL or its like adds to the links: protocols, start-up, and "
     "which algorithm it chooses. cluster.library in a scenario and --library take one by name.\n\n"
     "\b\nExamples:\n  distsim libraries\n  distsim libraries show nccl",
+    see_also=("collective", "docs/collectives.md"),
 )
 
 
-@libraries.command("show")
-@click.argument("name")
+@libraries.command("show", about=_show("library", "libraries", "collective"))
+@click.argument("name", metavar="NAME", shell_complete=shipped("libraries", ".yaml", ".yml"))
 @json_option
 @click.pass_obj
 def _show_library(outer: bool, name: str, as_json: bool) -> None:
-    """Show the protocols of the library NAME, its algorithms, and what it chooses from.
+    """Show the protocols of a library, its algorithms, and what it chooses from.
 
     \b
     Examples:
@@ -277,8 +327,23 @@ def _scenario_rows(directory: str = "") -> list[Record]:
     return rows
 
 
+def _in_words(row: Record) -> Record:
+    """Return a row of the list of scenarios with number and kind of devices as one text."""
+    several = row["model"].count(", ") + 1
+    return {
+        "name": row["name"],
+        "model": row["model"] if several == 1 else f"{several} jobs",
+        "cluster": f"{row['devices']:,} x {row['device']}",
+        **{key: row[key] for key in ("dp", "tp", "pp")},
+    }
+
+
 @click.group(
-    "scenarios", cls=Commands, invoke_without_command=True, subcommand_metavar="[show NAME]"
+    "scenarios",
+    cls=Commands,
+    invoke_without_command=True,
+    subcommand_metavar="[show NAME]",
+    about=About(see_also=("run", "check", "help scenario", "docs/textbook.md")),
 )
 @click.option("--textbook", is_flag=True, help="List the examples of docs/textbook.md instead.")
 @json_option
@@ -294,16 +359,20 @@ def scenarios(context: click.Context, textbook: bool, as_json: bool) -> None:
       distsim scenarios --textbook
     """
     context.obj = as_json
-    if context.invoked_subcommand is None:
-        print_list("scenarios", _scenario_rows("textbook" if textbook else ""), as_json)
+    if context.invoked_subcommand is not None:
+        return
+    with working("checking scenarios"):
+        rows = _scenario_rows("textbook" if textbook else "")
+    shown = rows if as_json else [_in_words(row) for row in rows]
+    print_list("scenarios", shown, as_json, optional=[["dp", "tp", "pp"], ["model"]])
 
 
-@scenarios.command("show")
-@click.argument("name")
+@scenarios.command("show", about=_show("scenario", "run", "help scenario"))
+@click.argument("name", metavar="NAME", shell_complete=shipped("scenarios"))
 @json_option
 @click.pass_obj
 def _show_scenario(outer: bool, name: str, as_json: bool) -> None:
-    """Print the file of the shipped scenario NAME, to start one's own from.
+    """Print the file of a shipped scenario, to start one's own from.
 
     \b
     Examples:

@@ -6,9 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distsim.cli.options import json_option
+from distsim.cli.complete import files, shipped, words
+from distsim.cli.group import Command
+from distsim.cli.options import OUTPUTS, fail_if_option, json_option
+from distsim.cli.page import About
+from distsim.cli.waiting import working
 
 if TYPE_CHECKING:
+    from distsim.study.diff.condition import Condition
     from distsim.study.measured import Asked, Measurements
     from distsim.study.unequal import Shares
 
@@ -16,20 +21,67 @@ if TYPE_CHECKING:
 _SIZES = "1kB:8GB"
 
 
-@click.command()
-@click.argument("collective", metavar="COLLECTIVE")
-@click.option("--topology", metavar="NAME", required=True, help="A shipped topology, or a file.")
-@click.option("--devices", metavar="N", type=click.IntRange(min=1), required=True, help="How many.")
+@click.command(
+    cls=Command,
+    about=About(
+        arguments={
+            "COLLECTIVE": "all-reduce, all-gather, reduce-scatter, broadcast, reduce, all-to-all, "
+            "send, sendrecv or barrier; all_reduce_perf and the like work too."
+        },
+        sections={
+            "Devices": ("topology", "devices", "placement", "of", "seed"),
+            "Algorithm": ("algorithm", "library", "protocol", "startup", "detail"),
+            "Unequal shares": ("shares", "skew"),
+            "Comparison with measurements": ("compare", "where", "in_place"),
+            OUTPUTS: ("as_json", "plot", "fail_if"),
+        },
+        exits={1: "a condition of --fail-if holds"},
+        see_also=("topology", "libraries", "help quantities", "docs/collectives.md"),
+    ),
+)
+@click.argument("collective", metavar="COLLECTIVE", shell_complete=words("@collective"))
+@click.option(
+    "--topology",
+    metavar="NAME",
+    required=True,
+    shell_complete=shipped("topologies", ".yaml", ".yml"),
+    help="A shipped topology, or a file.",
+)
+@click.option(
+    "--devices",
+    metavar="N",
+    type=click.IntRange(min=1),
+    required=True,
+    help="Devices that take part.",
+)
 @click.option(
     "--sizes",
     metavar="RANGE",
-    help=f"From:to, doubling; from:to:x4; from:to:+1MB; or a list 1MB,64MB.  [default: {_SIZES}] "
-    "Of the whole array, as nccl-tests. 8GB is 8*10^9 bytes, 8GiB is 8*2^30, and 8G alone is what "
-    "nccl-tests means by it, 8*2^30. With --compare: of the measured sizes only those within.",
+    help="Sizes of the whole array, as nccl-tests counts them: from:to, doubling; from:to:x4; "
+    "from:to:+1MB; or a list 1MB,64MB. 8GB is 8*10^9 bytes, 8GiB is 8*2^30, and 8G alone is what "
+    "nccl-tests means by it, 8*2^30. With --compare: of the measured sizes only those within. "
+    f"[default: {_SIZES}]",
 )
-@click.option("--algorithm", default="auto", show_default=True, help="auto, ring, tree, ...")
-@click.option("--library", metavar="NAME", help="Communication library in place of its own.")
-@click.option("--protocol", metavar="NAME", help="The only one to use: ll, ll128 or simple.")
+@click.option(
+    "--algorithm",
+    metavar="NAME",
+    default="auto",
+    show_default=True,
+    shell_complete=words("@algorithm"),
+    help="ring, tree, nvls, direct, ...; auto is what the library chooses, or the fastest.",
+)
+@click.option(
+    "--library",
+    metavar="NAME",
+    shell_complete=shipped("libraries"),
+    help="Communication library; ideal adds nothing to the links. Without it, the topology's.",
+)
+@click.option(
+    "--protocol",
+    metavar="NAME",
+    shell_complete=words("@protocol"),
+    help="The only one to use: ll, ll128 or simple.",
+)
 @click.option(
     "--startup",
     metavar="TIME",
@@ -50,10 +102,16 @@ _SIZES = "1kB:8GB"
     show_default=True,
     help="Which devices: consecutive ones, dealt over the nodes, or any.",
 )
-@click.option("--of", metavar="N", type=click.IntRange(min=1), help="Devices of the whole cluster.")
+@click.option(
+    "--of",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Devices of the whole cluster. Without it, --devices.",
+)
 @click.option(
     "--shares",
     metavar="FILE",
+    shell_complete=files(".csv", ".txt"),
     help="Unequal shares of an all-to-all: n lines of n numbers, line by line the senders. Only "
     "their proportions count; the size is what members send on average.",
 )
@@ -68,12 +126,19 @@ _SIZES = "1kB:8GB"
     metavar="N",
     type=click.IntRange(min=0),
     default=0,
-    help="Of a random placement and of a skew.",
+    show_default=True,
+    help="Seed of a random placement and of a skew.",
 )
-@click.option("--plot", metavar="FILE", help="Also draw bus bandwidth over size: .svg or .png.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    shell_complete=files(".svg", ".png"),
+    help="Also draw bus bandwidth over size: .svg or .png.",
+)
 @click.option(
     "--compare",
     metavar="FILE",
+    shell_complete=files(".log", ".txt", ".csv"),
     help="Saved nccl-tests output, or a CSV with size_bytes and time_us (or algbw_GBps, "
     "busbw_GBps): print the error of each size there.",
 )
@@ -85,6 +150,7 @@ _SIZES = "1kB:8GB"
 )
 @click.option("--in-place", is_flag=True, help="With --compare: times in place, not out of place.")
 @json_option
+@fail_if_option
 def collective(
     collective: str,
     topology: str,
@@ -99,23 +165,23 @@ def collective(
     where: tuple[str, ...],
     in_place: bool,
     as_json: bool,
+    fail_if: tuple[Condition, ...],
     **how: Any,
 ) -> None:
     """Time a collective over the devices of a topology.
 
     Prints a table in the form of nccl-tests: size, time, algorithm and bus
     bandwidth, with the algorithm and protocol chosen and the link that limits
-    it. COLLECTIVE is all-reduce, all-gather, reduce-scatter, broadcast, reduce,
-    all-to-all, send, sendrecv or barrier; all_reduce_perf and the like work too.
+    it.
 
     \b
     Examples:
       distsim collective all-reduce --topology dgx-h100-superpod --devices 64
-      distsim collective all-gather --topology dgx-a100 --devices 8 --sizes 1MB:1GB
-      distsim collective all-reduce --topology dgx-a100 --devices 8 --algorithm ring --json
-      distsim collective all-reduce --topology dgx-h100 --devices 8 --compare nccl.log
-      distsim collective send --topology dgx-h100-superpod --devices 2 --of 16 --placement strided
-      distsim collective all-to-all --topology dgx-h100-superpod --devices 16 --skew zipf:1.2
+      distsim collective all-gather --topology dgx-a100 --devices 8 --sizes 1MB
+      distsim collective all-reduce --topology dgx-a100 --devices 8 --json
+      distsim collective all-reduce --topology dgx-h100 --devices 8 --compare n.log
+      distsim collective send --topology dgx-h100-superpod --devices 2 --of 16
+      distsim collective all-to-all --topology dgx-h100 --devices 8 --skew zipf:1
     """
     from distsim.cli.output import check_target
     from distsim.study import comparison as compared
@@ -127,21 +193,24 @@ def collective(
         check_target(plot)
     measured = _measured(compare, _asked(collective, devices, where, in_place), sizes, bool(where))
     wanted = sorted({m.size_bytes for m in measured.points}) if measured else []
-    report = collective_report(
-        collective,
-        topology,
-        devices,
-        wanted or parse_sizes(sizes or _SIZES),
-        seed=seed,
-        shares=_shares(shares, skew, devices, seed),
-        startup_s=parse(startup, "s") if startup is not None else 0.0,
-        **how,
-    )
+    with working("timing"):
+        report = collective_report(
+            collective,
+            topology,
+            devices,
+            wanted or parse_sizes(sizes or _SIZES),
+            seed=seed,
+            shares=_shares(shares, skew, devices, seed),
+            startup_s=parse(startup, "s") if startup is not None else 0.0,
+            **how,
+        )
     result = report.to_dict()
     result["comparison"] = (
         compared.compare(report, measured, in_place=in_place).to_dict() if measured else None
     )
     _show(result, plot, as_json)
+    for condition in fail_if:
+        condition.check(result)
 
 
 def _show(result: dict[str, Any], plot: str | None, as_json: bool) -> None:
@@ -150,7 +219,8 @@ def _show(result: dict[str, Any], plot: str | None, as_json: bool) -> None:
     if plot is not None:
         from distsim.report.collective_plot import collective_plot
 
-        write_bytes(plot, collective_plot(result, plot))
+        with working("drawing"):
+            write_bytes(plot, collective_plot(result, plot))
     if as_json:
         print_json(result)
     else:

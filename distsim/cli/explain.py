@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import click
 
+from distsim.cli.complete import codes
+from distsim.cli.group import Command
 from distsim.cli.options import json_option
+from distsim.cli.page import About
 
 
-@click.command()
-@click.argument("code", required=False)
+@click.command(
+    cls=Command,
+    about=About(
+        arguments={"CODE": "DS301, or 301; without one, all are listed."},
+        see_also=("help exit-codes",),
+    ),
+)
+@click.argument("code", metavar="[CODE]", required=False, shell_complete=codes)
 @json_option
 def explain(code: str | None, as_json: bool) -> None:
     """Explain an error CODE, or list all of them.

@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from distsim.cli.cost import prices_option, pricing_option, region_option
-from distsim.cli.options import html_option, json_option, scenario_argument, set_option
+from distsim.cli.cost import (
+    MONEY,
+    prices_option,
+    pricing_option,
+    region_option,
+    steps_option,
+    tokens_option,
+)
+from distsim.cli.group import Command
+from distsim.cli.options import (
+    FITS_OR_FAILS,
+    OUTPUTS,
+    SCENARIO,
+    fail_if_option,
+    html_option,
+    json_option,
+    output_option,
+    scenario_argument,
+    set_option,
+)
+from distsim.cli.page import About
+from distsim.cli.waiting import working
+
+if TYPE_CHECKING:
+    from distsim.study.diff.condition import Condition
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    about=About(
+        arguments=SCENARIO,
+        sections={
+            "Failures and repair": (
+                *("mtbf_device", "shape", "detect", "restart"),
+                *("spares", "repair", "hardware_share", "when_empty"),
+            ),
+            "Checkpoints": ("checkpoint_interval", "checkpoint", "storage"),
+            "Prices": MONEY[:3],
+            OUTPUTS: ("as_json", "output", "page", "fail_if"),
+        },
+        exits=FITS_OR_FAILS,
+        see_also=("cost", "plan", "help quantities", "docs/goodput.md"),
+    ),
+)
 @scenario_argument
 @set_option
-@click.option("--tokens", metavar="N", help="Length of the training: 15T, 300B.")
-@click.option("--steps", metavar="N", type=click.IntRange(1, 10**12), help="The same in steps.")
+@tokens_option
+@steps_option
 @click.option(
     "--mtbf-device",
     metavar="TIME",
@@ -43,33 +82,43 @@ from distsim.cli.options import html_option, json_option, scenario_argument, set
     "--checkpoint",
     type=click.Choice(["sync", "async", "overlapped"]),
     help="What training waits for: the storage, the copy to the host, or what of it the next step "
-    "leaves. Default: what the scenario says, or async.",
+    "leaves. Without it, what the scenario says, or async.",
 )
-@click.option("--storage", metavar="RATE", help="What the storage takes from all nodes: 2 TB/s.")
+@click.option(
+    "--storage",
+    metavar="RATE",
+    help="What the storage takes from all nodes: 2 TB/s. Without it, what the scenario says, or "
+    "1 GB/s of each node.",
+)
 @click.option(
     "--detect",
     metavar="TIME",
     default="2min",
     show_default=True,
-    help="Until a failure is noticed.",
+    help="From a failure until it is noticed.",
 )
 @click.option(
     "--restart",
     metavar="TIME",
     default="5min",
     show_default=True,
-    help="Until the job runs again.",
+    help="From then until the job runs again.",
 )
 @click.option(
-    "--spares", metavar="N", type=click.IntRange(0, 10**6), help="Spare nodes.  [default: enough]"
+    "--spares",
+    metavar="N",
+    type=click.IntRange(0, 10**6),
+    help="Spare nodes. Without it there are always enough.",
 )
-@click.option("--repair", metavar="TIME", default="24h", show_default=True, help="Of a node.")
+@click.option(
+    "--repair", metavar="TIME", default="24h", show_default=True, help="Time to repair a node."
+)
 @click.option(
     "--hardware-share",
     metavar="SHARE",
     default="78%",
     show_default=True,
-    help="Failures after which a node is repaired; the others only restart.",
+    help="Share of the failures after which a node is repaired; the others only restart.",
 )
 @click.option(
     "--when-empty",
@@ -92,15 +141,18 @@ from distsim.cli.options import html_option, json_option, scenario_argument, set
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Of what is drawn.",
+    help="Seed of what is drawn.",
 )
-@click.option("--start", metavar="DATE", help="Day of the start, 2027-01-31, for dates of the end.")
+@click.option(
+    "--start", metavar="DATE", help="Day on which the training starts, 2027-01-31, for its end."
+)
 @pricing_option
 @prices_option
 @region_option
 @json_option
-@click.option("-o", "--output", metavar="FILE", help="Also write a row of each run to a .csv file.")
+@output_option("Also write a row of each run to FILE, a .csv.", ".csv")
 @html_option
+@fail_if_option
 def goodput(
     scenario: str,
     changes: tuple[str, ...],
@@ -108,6 +160,7 @@ def goodput(
     as_json: bool,
     output: str | None,
     page: str | None,
+    fail_if: tuple[Condition, ...],
     **how: Any,
 ) -> None:
     """Say when a training with SCENARIO ends if devices fail.
@@ -120,8 +173,9 @@ def goodput(
     \b
     Examples:
       distsim goodput llama3-405b-16384xh100 --tokens 15.6T
-      distsim goodput my.yaml --tokens 2T --mtbf-device 30000h --checkpoint-interval 30min
-      distsim goodput my.yaml --tokens 2T --spares 4 --repair 3d --start 2027-01-31 --json
+      distsim goodput my.yaml --tokens 2T --checkpoint-interval 30min
+      distsim goodput my.yaml --tokens 2T --spares 4 --repair 3d --json
+      distsim goodput my.yaml --tokens 2T --fail-if 'effective.p50 < 0.5'
     """
     from distsim import api
     from distsim.cli.output import check_targets, print_json, print_text, write_file
@@ -132,7 +186,8 @@ def goodput(
     check_targets(scenario, output, page)
     share = parse(hardware_share, "1")
     loaded = api.load(scenario, changes)
-    found = api.goodput(loaded, hardware_share=share, **how)
+    with working("drawing trainings"):
+        found = api.goodput(loaded, hardware_share=share, **how)
     if output is not None:
         write_file(output, [found.table.to_csv()])
     if page is not None:
@@ -143,4 +198,6 @@ def goodput(
         print_json(found.to_dict())
     else:
         print_text(goodput_text(found))
+    for condition in fail_if:
+        condition.check(found.to_dict())
     exit_unless_fits(found.memory, reported=not as_json)

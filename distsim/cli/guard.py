@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 
 import click
 
+from distsim.cli.messages import message, plain
 from distsim.errors import DistsimError, UsageError, nearest
 
 #: Exit codes beyond those of `DistsimError`: sysexits.h, and 128 + signal as shells report it.
@@ -20,39 +20,34 @@ def guarded(command: Callable[[], object]) -> int:
         code = command()
         return code if isinstance(code, int) else 0
     except DistsimError as error:
-        _complain(str(error))
+        message("error", str(error))
         return error.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        _complain(error.ctx.get_help(), prefix="")
+        plain(error.ctx.get_help())
         return 2
     except click.ClickException as error:
-        _complain(str(_usage(error)))
+        message("error", str(_usage(error)))
         return 2
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted", prefix="")
+        plain("interrupted")
         return INTERRUPTED
     except Exception as error:
         # The last net: whatever it is, a person gets one line and a way to report it.
         if os.environ.get("DISTSIM_DEBUG"):
             raise
-        _complain(str(_internal(error)))
+        message("error", str(_internal(error)))
         return INTERNAL
-
-
-def _complain(text: str, prefix: str = "error: ") -> None:
-    with suppress(OSError):  # nobody listens
-        click.echo(f"{prefix}{text}", err=True)
 
 
 def _usage(error: click.ClickException) -> UsageError:
     """Return a problem with the command line in the form of all others."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     command = context.command_path if context else "distsim"
-    message, fix = error.format_message(), f"see {command} --help"
+    text, fix = error.format_message(), f"see {command} --help"
     if isinstance(error, click.NoSuchOption):
-        message = f"no such option {error.option_name}"
+        text = f"no such option {error.option_name}"
         known = [o for p in context.command.params for o in p.opts] if context else []
         near = nearest(error.option_name, known)
         fix = f"did you mean {near}? {fix}" if near else fix
@@ -62,7 +57,7 @@ def _usage(error: click.ClickException) -> UsageError:
     rule = " ".join(context.command.collect_usage_pieces(context)) if context else ""
     return UsageError(
         "DS602",
-        message[:1].lower() + message[1:].rstrip("."),
+        text[:1].lower() + text[1:].rstrip("."),
         rule=f"usage: {command} {rule}" if rule else "",
         fix=fix,
     )

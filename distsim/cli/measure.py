@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from distsim.cli.options import json_option
+from distsim.cli.group import Command
+from distsim.cli.options import OUTPUTS, json_option, output_option
+from distsim.cli.page import About
 
 if TYPE_CHECKING:
     from distsim.hardware.device import Device
@@ -14,28 +18,39 @@ if TYPE_CHECKING:
     from distsim.measure.session import Progress
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    about=About(
+        sections={
+            "What is timed": ("device", "kinds", "dtypes", "quick", "budget"),
+            OUTPUTS: ("as_json", "output"),
+        },
+        exits={1: "nothing could be measured"},
+        see_also=("calibrate", "devices", "docs/measure.md"),
+    ),
+)
 @click.option(
-    "--device", metavar="NAME", help="cuda, cuda:1 or cpu.  [default: a GPU if there is one]"
+    "--device", metavar="NAME", help="cuda, cuda:1 or cpu. Without it, a GPU if there is one."
 )
 @click.option(
     "--kinds",
     metavar="LIST",
-    help="Of gemm, attention, memory, launch, host and collective.  [default: all]",
+    help="Some of gemm,attention,memory,launch,host,collective. Without it, all.",
 )
 @click.option(
     "--dtypes",
     metavar="LIST",
-    help="Of bf16, fp16, tf32, fp32 and fp8.  [default: bf16,fp8 on a GPU, fp32 on a processor]",
+    help="Some of bf16,fp16,tf32,fp32,fp8. Without it bf16,fp8 on a GPU, fp32 on a processor.",
 )
 @click.option("--quick", is_flag=True, help="A tenth of the shapes: half a minute, 10 s on a CPU.")
 @click.option(
     "--budget",
     metavar="SECONDS",
     type=float,
-    help="Time to measure in; what it does not reach is skipped.  [default: 300, 45 on a CPU]",
+    help="Time to measure in, in seconds; what it does not reach is skipped. Without it 300, on a "
+    "processor 45.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Write the timings there, as JSON.")
+@output_option("Also write the timings as JSON, which distsim calibrate reads.", ".json")
 @json_option
 def measure(
     device: str | None,
@@ -50,15 +65,14 @@ def measure(
 
     Matrix products and attention of transformer shapes, memory-bound operators,
     launches and the host's issue rate; under torchrun also collectives, which
-    the first process reports. docs/measure.md says how each is timed. The file
-    is what distsim calibrate reads. Needs PyTorch: pip install
+    the first process reports. Needs PyTorch: pip install
     'distsim-train[torch]'.
 
     \b
     Examples:
       distsim measure --quick
       distsim measure --device cpu --kinds memory,host --budget 5 -o timings.json
-      torchrun --nproc-per-node 8 -m distsim measure --kinds collective -o collectives.json
+      torchrun --nproc-per-node 8 -m distsim measure --kinds collective
     """
     from distsim.cli.output import check_target, print_json, write_file
     from distsim.measure import measure as run
@@ -70,7 +84,8 @@ def measure(
     request = read_request(device, kinds, dtypes, quick=quick, budget_s=budget)
     if output is not None and Group.from_environment().is_first:
         check_target(output)
-    timings = run(request, _progress())
+    with _progress() as show:
+        timings = run(request, show)
     if timings is None:  # not the first process
         return
     if output is not None:
@@ -116,15 +131,23 @@ def _profile(timings: Timings) -> Device | None:
     return profile_of(timings.device["name"], timings.device["memory_bytes"], profiles)
 
 
-def _progress() -> Progress | None:
-    """Return what shows how far it is, on a terminal."""
+@contextmanager
+def _progress() -> Iterator[Progress | None]:
+    """Show which case is timed, on a terminal: a line that costs the processor nothing."""
     import sys
 
-    if sys.stderr is None or not sys.stderr.isatty():
-        return None
+    from distsim.cli.settings import is_lively, settings
+
+    if settings().quiet or not is_lively(sys.stderr):
+        yield None
+        return
 
     def show(done: int, total: int, case: object) -> None:
-        kind = getattr(case, "kind", "")
-        click.echo(f"\r{done + 1}/{total} {kind:<12}", err=True, nl=done + 1 == total)
+        sys.stderr.write(f"\r\x1b[K{done + 1}/{total} {getattr(case, 'kind', '')}")
+        sys.stderr.flush()
 
-    return show
+    try:
+        yield show
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()

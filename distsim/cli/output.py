@@ -10,44 +10,53 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from gzip import GzipFile
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 import click
 
 from distsim.cli.guard import CLOSED_PIPE
+from distsim.cli.settings import is_colored, is_lively, width_of
+from distsim.cli.waiting import hide
 from distsim.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
-#: Columns of text that goes to a file or a pipe; a table that needs more is as wide as it needs.
-PLAIN_WIDTH = 100
-_WIDEST = 1000
+#: Columns of text where nothing limits them: lines of a pipe or a file are not wrapped.
+_UNLIMITED = 10_000
 
 
 def print_text(text: RenderableType) -> None:
-    """Print a text: in the terminal's width and colours, or plain and 100 columns wide."""
-    from rich.console import Console
-    from rich.measure import Measurement
-
+    """Print a text, in the width that `distsim.cli.settings.width_of` says."""
     with _standard_output():
-        terminal = sys.stdout.isatty()
-        console = Console(
-            width=None if terminal else PLAIN_WIDTH,
-            no_color=True if "NO_COLOR" in os.environ or not terminal else None,
-            force_terminal=None if terminal else False,
-            highlight=False,
-            markup=False,
-            emoji=False,
-        )
-        if not terminal:
-            needed = Measurement.get(console, console.options.update(width=_WIDEST), text).minimum
-            console.width = min(max(needed, PLAIN_WIDTH), _WIDEST)
+        console = _console(sys.stdout)
         with console.capture() as captured:
             console.print(text)
         # Tables pad their last column; nobody wants blanks at the ends of lines.
         lines = captured.get().splitlines()
         sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    colored = is_colored(stream)
+    return Console(
+        file=stream,
+        width=width_of(stream) or _UNLIMITED,
+        height=40,
+        # A terminal without colours has no bold text either: NO_COLOR is for those who read plain.
+        color_system="auto" if colored else None,
+        force_terminal=colored or is_lively(stream),
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+
+
+def standard_error() -> Console:
+    """Return a console for what is drawn on standard error."""
+    return _console(sys.stderr)
 
 
 def print_json(result: object) -> None:
@@ -66,6 +75,7 @@ def print_raw(text: str) -> None:
 @contextmanager
 def _standard_output() -> Iterator[None]:
     """Write to standard output; a reader that went away is no error, a full disk is one."""
+    hide()
     try:
         if sys.stdout is None:
             raise OSError("it is closed")
@@ -76,7 +86,7 @@ def _standard_output() -> Iterator[None]:
         raise click.exceptions.Exit(CLOSED_PIPE) from None
     except OSError as error:
         _discard_the_rest()
-        raise _unwritable("standard output", error.strerror or str(error)) from None
+        raise cannot_write("standard output", error.strerror or str(error)) from None
 
 
 def _discard_the_rest() -> None:
@@ -94,18 +104,19 @@ def check_target(path: str) -> None:
         DS630.
     """
     if not path or "\0" in path:
-        raise _unwritable(repr(path), "not a file name")
+        raise cannot_write(repr(path), "not a file name")
     if path == "-":
-        raise _unwritable("-", "not a file name", fix="use --json for standard output")
+        raise cannot_write("-", "not a file name", fix="use --json for standard output")
     if os.path.isdir(path):
-        raise _unwritable(
+        raise cannot_write(
             path, "it is a directory", fix=f"give a file, as {Path(path) / 'out.json'}"
         )
     directory = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(directory):
-        raise _unwritable(path, "its directory does not exist", fix=f"mkdir -p {directory}")
+        missing = os.path.dirname(path) or directory
+        raise cannot_write(path, "its directory does not exist", fix=f"mkdir -p {missing}")
     if not os.access(directory, os.W_OK):
-        raise _unwritable(path, "its directory may not be written")
+        raise cannot_write(path, "its directory may not be written")
 
 
 def check_targets(source: str, *paths: str | None) -> None:
@@ -123,7 +134,7 @@ def check_targets(source: str, *paths: str | None) -> None:
         check_target(path)
         real = os.path.realpath(path)
         if real in taken:
-            raise _unwritable(path, f"it is {taken[real]}", fix="give another name")
+            raise cannot_write(path, f"it is {taken[real]}", fix="give another name")
         taken[real] = f"also the target {path}"
 
 
@@ -146,7 +157,7 @@ def write_file(path: str, chunks: Iterable[str]) -> None:
         else:
             _replace(real, chunks)
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from None
+        raise cannot_write(path, error.strerror or str(error)) from None
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -159,7 +170,7 @@ def write_bytes(path: str, content: bytes) -> None:
         else:
             _replace(real, content)
     except OSError as error:
-        raise _unwritable(path, error.strerror or str(error)) from None
+        raise cannot_write(path, error.strerror or str(error)) from None
 
 
 def _replace(real: str, content: Iterable[str] | bytes) -> None:
@@ -199,7 +210,8 @@ def _mode(real: str) -> int:
     return 0o666 & ~mask
 
 
-def _unwritable(name: str, reason: str, fix: str = "") -> UsageError:
+def cannot_write(name: str, reason: str, fix: str = "") -> UsageError:
+    """Return the error of a target that cannot be written."""
     return UsageError(
         "DS630",
         f"{name} cannot be written: {reason.lower()}",

@@ -6,26 +6,32 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from distsim.cli.settings import is_lively, settings
+from distsim.cli.waiting import working
+
 
 @contextmanager
-def counting(
-    *, quiet: bool = False, what: str = "done"
-) -> Iterator[Callable[[object], None] | None]:
+def counting(*, what: str = "done") -> Iterator[Callable[[object], None] | None]:
     """Show how many are done, and for how long.
 
     Yields
     ------
     callable or None
-        To be called, with anything, once for each; None where nothing is shown: with `quiet`, or
-        where standard error is no terminal.
+        To be called, with anything, once for each; None where nothing is shown: with ``--quiet``,
+        or where standard error is no terminal.
     """
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield None
+    if settings().quiet or not is_lively(sys.stderr):
+        with working(what):
+            yield None
         return
-    from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+    from distsim.cli.output import standard_error
+
     columns = (SpinnerColumn(), TextColumn(f"{{task.completed:,.0f}} {what}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    with (
+        working(what, spinning=False),
+        Progress(*columns, console=standard_error(), transient=True) as shown,
+    ):
         task = shown.add_task(what, total=None)
         yield lambda _: shown.advance(task)

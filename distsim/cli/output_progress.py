@@ -6,25 +6,30 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from distsim.cli.settings import is_lively, settings
+from distsim.cli.waiting import working
+
 Done = Callable[..., None]
 
 
 @contextmanager
-def progress(total: int, *, quiet: bool = False, what: str = "evaluated") -> Iterator[Done | None]:
+def progress(total: int, *, what: str = "evaluated") -> Iterator[Done | None]:
     """Show how much of `total` is done, the rate and the time that is left.
 
     Yields
     ------
     callable or None
         To be called, with anything, once for each that is done; None where nothing is shown: with
-        `quiet`, or where standard error is no terminal.
+        ``--quiet``, or where standard error is no terminal.
     """
-    if quiet or total < 1 or sys.stderr is None or not sys.stderr.isatty():
-        yield None
+    if settings().quiet or total < 1 or not is_lively(sys.stderr):
+        with working(what):
+            yield None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Left
+
+    from distsim.cli.output import standard_error
 
     columns = (
         TextColumn(what),
@@ -34,7 +39,10 @@ def progress(total: int, *, quiet: bool = False, what: str = "evaluated") -> Ite
         Left(),
         TextColumn("left"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+    with (
+        working(what, spinning=False),
+        Progress(*columns, console=standard_error(), transient=True) as shown,
+    ):
         task = shown.add_task(what, total=total, rate="")
 
         def done(*_: object) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 Record = dict[str, Any]
 
 
-def print_list(kind: str, rows: Sequence[Record], as_json: bool) -> None:
-    """Print records of one kind as a table."""
+def print_list(
+    kind: str, rows: Sequence[Record], as_json: bool, optional: Sequence[Sequence[str]] = ()
+) -> None:
+    """Print records of one kind as a table, without the keys of `optional` where it is narrow."""
     from distsim.cli.output import print_json, print_text
 
     if as_json:
@@ -17,7 +19,7 @@ def print_list(kind: str, rows: Sequence[Record], as_json: bool) -> None:
     else:
         from distsim.report.tables import list_text
 
-        print_text(list_text(rows))
+        print_text(list_text(rows, optional))
 
 
 def print_record(record: Record, as_json: bool) -> None:

@@ -7,14 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distsim.cli.complete import files
+from distsim.cli.group import Command
 from distsim.cli.options import (
+    FITS_OR_FAILS,
+    OUTPUTS,
+    SCENARIO,
     fail_if_option,
     html_option,
     json_option,
+    output_option,
     scenario_argument,
     set_option,
 )
+from distsim.cli.page import About
 from distsim.cli.verdict import exit_unless_fits
+from distsim.cli.waiting import working
 
 if TYPE_CHECKING:
     from distsim.prediction.predict import Prediction
@@ -23,29 +31,41 @@ if TYPE_CHECKING:
     from distsim.study.diff.condition import Condition
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    about=About(
+        arguments=SCENARIO,
+        sections={
+            OUTPUTS: ("show_memory", "as_json", "output", "page", "trace", "chakra", "fail_if")
+        },
+        exits=FITS_OR_FAILS,
+        see_also=("check", "diff", "whatif", "help scenario", "help conditions"),
+    ),
+)
 @scenario_argument
 @set_option
 @click.option(
     "--evaluator",
     type=click.Choice(["auto", "graph", "event"]),
     help="graph: one pass over the longest path, no contention. event: the discrete-event engine. "
-    "auto: the cheapest that is exact. Default: what the scenario says.",
+    "auto: the cheapest that is exact. Without it, what the scenario says.",
 )
 @click.option(
     "--no-fold", is_flag=True, help="Simulate every rank, in place of one of each class. Slow."
 )
 @json_option
-@click.option("-o", "--output", metavar="FILE", help="Also write the JSON to FILE.")
+@output_option("Also write the JSON to FILE.", ".json")
 @click.option(
     "--trace",
     metavar="FILE",
+    shell_complete=files(".json", ".gz"),
     help="Also write the timeline as a trace that Perfetto opens; compressed if FILE ends in .gz.",
 )
 @html_option
 @click.option(
     "--chakra",
     metavar="DIR",
+    shell_complete=files(),
     help="Also write a Chakra execution trace of every rank into a new directory, for other "
     "simulators.",
 )
@@ -66,16 +86,16 @@ def run(
     trace: str | None,
     page: str | None,
     chakra: str | None,
-    fail_if: tuple[str, ...],
+    fail_if: tuple[Condition, ...],
     show_memory: bool,
 ) -> None:
     """Predict one optimizer step of SCENARIO.
 
-    SCENARIO is a file, or the name of a shipped scenario (distsim scenarios).
-    Prints the step time, throughput and utilization, where the time goes, the
-    memory of every pipeline stage, and the bottleneck. Exits with 1 if the
-    plan does not fit into memory; the report is still complete then. A file
-    with several jobs gives what sharing the fabric costs each of them.
+    Prints the step time with its interval, throughput and utilization, where
+    the time goes, the memory of every pipeline stage, what the links carry,
+    and the bottleneck. If the plan does not fit into memory the report is
+    still complete. A file with several jobs gives what sharing the fabric
+    costs each of them.
 
     \b
     Examples:
@@ -90,9 +110,7 @@ def run(
     from distsim.cli.output import check_targets, print_json, print_text, write_file
     from distsim.cli.output_directory import check_directory
     from distsim.scenario.jobs import Jobs
-    from distsim.study.diff.condition import parse
 
-    conditions = [parse(text) for text in fail_if]
     check_targets(scenario, output, trace, page)
     if chakra is not None:
         check_directory(chakra)
@@ -100,10 +118,11 @@ def run(
     if isinstance(found, Jobs):
         if trace is not None or chakra is not None:
             raise click.UsageError("--trace and --chakra are of one job, and here are several")
-        _run_jobs(found, conditions, fold=not no_fold, as_json=as_json, output=output, page=page)
+        _run_jobs(found, fail_if, fold=not no_fold, as_json=as_json, output=output, page=page)
         return
-    prediction = api.simulate(found, evaluator=evaluator, fold=not no_fold)
-    result = prediction.to_dict()
+    with working("predicting"):
+        prediction = api.simulate(found, evaluator=evaluator, fold=not no_fold)
+        result = prediction.to_dict()
     if output is not None:
         from distsim.report.json_ import dumps
 
@@ -115,7 +134,7 @@ def run(
         from distsim.report.text import run_text
 
         print_text(run_text(prediction, through_step=show_memory))
-    for condition in conditions:
+    for condition in fail_if:
         condition.check(result)
     exit_unless_fits(prediction.memory, reported=not as_json)
 
@@ -134,8 +153,9 @@ def _run_jobs(
     from distsim.report.jobs import jobs_text
     from distsim.report.json_ import dumps
 
-    prediction = api.simulate_jobs(jobs, fold=fold)
-    result = prediction.to_dict()
+    with working("predicting"):
+        prediction = api.simulate_jobs(jobs, fold=fold)
+        result = prediction.to_dict()
     if output is not None:
         write_file(output, [dumps(result)])
     if page is not None:
@@ -166,7 +186,8 @@ def _write_views(
         from distsim.cli.output import write_file
         from distsim.report.html.run import run_html
 
-        write_file(page, run_html(prediction, scenario))
+        with working("writing the report"):
+            write_file(page, run_html(prediction, scenario))
     if chakra is not None:
         _write_chakra(chakra, prediction)
 
@@ -185,4 +206,5 @@ def _write_trace(path: str, prediction: Prediction) -> None:
     from distsim.cli.output import write_file
     from distsim.report.trace_prediction import prediction_chunks
 
-    write_file(path, prediction_chunks(prediction))
+    with working("writing the trace"):
+        write_file(path, prediction_chunks(prediction))

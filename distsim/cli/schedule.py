@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from distsim.cli.complete import listed
 from distsim.cli.group import Commands
-from distsim.cli.options import json_option
+from distsim.cli.options import OUTPUTS, json_option, output_option
+from distsim.cli.page import About
 from distsim.cli.records import Record, print_list
 
 if TYPE_CHECKING:
@@ -39,7 +41,12 @@ def _rows() -> list[Record]:
     ]
 
 
-@click.group(cls=Commands, invoke_without_command=True, subcommand_metavar="[list | show NAME]")
+@click.group(
+    cls=Commands,
+    invoke_without_command=True,
+    subcommand_metavar="[list | show NAME]",
+    about=About(see_also=("run", "docs/strategies/pipeline.md")),
+)
 @json_option
 @click.pass_context
 def schedule(context: click.Context, as_json: bool) -> None:
@@ -72,25 +79,38 @@ def _list(outer: bool, as_json: bool) -> None:
     print_list("schedules", _rows(), as_json or outer)
 
 
-@schedule.command("show")
-@click.argument("name", metavar="NAME")
+@schedule.command(
+    "show",
+    about=About(
+        arguments={
+            "NAME": "A schedule that distsim schedule lists, or a CSV file as PyTorch writes it."
+        },
+        sections={
+            "Size": ("stages", "microbatches", "virtual_stages"),
+            "Times": ("forward", "input_", "weight"),
+            OUTPUTS: ("as_json", "output", "communication"),
+        },
+        see_also=("schedule", "run", "docs/strategies/pipeline.md"),
+    ),
+)
+@click.argument("name", metavar="NAME", shell_complete=listed("@schedule", ".csv"))
 @click.option(
     "--stages",
     metavar="P",
     type=click.IntRange(min=1),
-    help=f"Pipeline stages. Default: {_STAGES}, or those of the file.",
+    help=f"Pipeline stages. Without it {_STAGES}, or those of the file.",
 )
 @click.option(
     "--microbatches",
     metavar="M",
     type=click.IntRange(min=1),
-    help=f"Micro batches. Default: {_MICROBATCHES}, or those of the file.",
+    help=f"Micro batches. Without it {_MICROBATCHES}, or those of the file.",
 )
 @click.option(
     "--virtual-stages",
     metavar="V",
     type=click.IntRange(min=1),
-    help="Model chunks a stage. Default: 2 for interleaved, otherwise those of the schedule.",
+    help="Model chunks a stage. Without it 2 for interleaved, otherwise those of the schedule.",
 )
 @click.option(
     "--forward",
@@ -109,7 +129,7 @@ def _list(outer: bool, as_json: bool) -> None:
     callback=_time,
     default=1.0,
     show_default=True,
-    help="Time of its input gradient.",
+    help="Time of its input gradient, in the same unit.",
 )
 @click.option(
     "--weight",
@@ -118,9 +138,9 @@ def _list(outer: bool, as_json: bool) -> None:
     callback=_time,
     default=1.0,
     show_default=True,
-    help="Time of its weight gradient.",
+    help="Time of its weight gradient, in the same unit.",
 )
-@click.option("-o", "--output", metavar="FILE", help="Also write it as PyTorch's CSV.")
+@output_option("Also write it as PyTorch's CSV.", ".csv")
 @click.option(
     "--communication", is_flag=True, help="With -o: with sends and receives, without waits."
 )
@@ -141,9 +161,8 @@ def _show(
 ) -> None:
     """Show bubble, micro batches in flight and time slots of the schedule NAME.
 
-    NAME is one of those that distsim schedule lists, or a CSV file as PyTorch
-    writes it. All stages take the same times and sends take none. The bubble
-    is measured on them and stands beside the closed form of the paper.
+    All stages take the same times and sends take none. The bubble is measured
+    on them and stands beside the closed form of the paper.
 
     \b
     Examples:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import click
 
+from distsim.cli.group import Command
+from distsim.cli.page import About
 
-@click.command()
-@click.argument(
-    "which", type=click.Choice(["scenario", "prediction", "collective", "sweep", "plan"])
+_WHICH = ("scenario", "prediction", "collective", "sweep", "plan")
+
+
+@click.command(
+    cls=Command,
+    about=About(
+        arguments={"WHICH": f"One of {', '.join(_WHICH)}."},
+        see_also=("help scenario",),
+    ),
 )
+@click.argument("which", metavar="WHICH", type=click.Choice(_WHICH))
 def schema(which: str) -> None:
-    """Print the JSON Schema of scenario files, predictions, collectives, sweeps or plans.
+    """Print the JSON Schema of scenario files, or of what --json prints.
+
+    scenario is that of scenario files, for editors that complete and check
+    them; the others are of distsim run, collective, sweep and plan.
 
     \b
     Examples:

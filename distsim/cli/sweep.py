@@ -8,17 +8,47 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from distsim.cli.options import html_option, json_option, scenario_argument
+from distsim.cli.complete import files, keys
+from distsim.cli.group import Command
+from distsim.cli.messages import message
+from distsim.cli.options import (
+    OUTPUTS,
+    SCENARIO,
+    fail_if_option,
+    html_option,
+    json_option,
+    output_option,
+    scenario_argument,
+)
+from distsim.cli.page import About
+from distsim.cli.waiting import working
 
 if TYPE_CHECKING:
     from distsim.study.cache import Cache
+    from distsim.study.diff.condition import Condition
     from distsim.study.sweep.run import Sweep
 
 #: Endings of files of tables.
 TABLES = (".parquet", ".csv", ".json")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    about=About(
+        arguments=SCENARIO,
+        sections={
+            "Values": ("devices", "changes", "along", "scaling", "max_points"),
+            "Evaluation": ("jobs", "backend", "scheduler", "cache", "no_cache"),
+            OUTPUTS: ("best", "as_json", "output", "plot", "page", "fail_if"),
+        },
+        exits={1: "no combination fits, or a condition of --fail-if holds"},
+        files={
+            "~/.cache/distsim/": "Results that are kept, unless --cache or --no-cache says "
+            "otherwise; in $XDG_CACHE_HOME/distsim/ if that is set.",
+        },
+        see_also=("plan", "whatif", "run", "help quantities", "docs/sweeps.md"),
+    ),
+)
 @scenario_argument
 @click.option(
     "--devices",
@@ -30,6 +60,7 @@ TABLES = (".parquet", ".csv", ".json")
     "changes",
     metavar="KEY=VALUES",
     multiple=True,
+    shell_complete=keys,
     help="Values of a key of the scenario, as plan.tp=1,2,4,8; ranges as for --devices, also with "
     "units. Every combination of all is evaluated. One value just changes the scenario.",
 )
@@ -37,20 +68,30 @@ TABLES = (".parquet", ".csv", ".json")
     "--along",
     metavar="KEY=VALUES",
     multiple=True,
+    shell_complete=keys,
     help="Values that go along with --devices, one for each count: a model that grows too.",
 )
-@click.option("--strong", "scaling", flag_value="strong", help="The global batch stays (default).")
+@click.option("--strong", "scaling", flag_value="strong", help="The global batch stays: default.")
 @click.option(
     "--weak", "scaling", flag_value="weak", help="The global batch grows with the devices."
 )
 @click.option("--best", is_flag=True, help="Print only the best plan of each number of devices.")
+@output_option("Also write all rows: .parquet, .csv or .json.", *TABLES)
 @click.option(
-    "-o", "--output", metavar="FILE", help="Also write all rows: .parquet, .csv or .json."
+    "--plot",
+    metavar="FILE",
+    shell_complete=files(".svg", ".png"),
+    help="Also draw scaling and breakdown: .svg or .png.",
 )
-@click.option("--plot", metavar="FILE", help="Also draw scaling and breakdown: .svg or .png.")
 @html_option
 @json_option
-@click.option("--jobs", metavar="N", type=click.IntRange(min=1), help="Processes; one a processor.")
+@fail_if_option
+@click.option(
+    "--jobs",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Processes that evaluate. Without it, one a processor.",
+)
 @click.option(
     "--backend",
     type=click.Choice(["loky", "dask"]),
@@ -59,7 +100,12 @@ TABLES = (".parquet", ".csv", ".json")
     help="loky: processes of this machine. dask: a Dask cluster.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="With --backend dask: tcp://host:8786.")
-@click.option("--cache", metavar="FILE", help="Where results are kept; the user's cache directory.")
+@click.option(
+    "--cache",
+    metavar="FILE",
+    shell_complete=files(".sqlite"),
+    help="Where results are kept. Without it, in the user's cache directory.",
+)
 @click.option("--no-cache", is_flag=True, help="Keep no results, and use none.")
 @click.option(
     "--max-points",
@@ -69,7 +115,6 @@ TABLES = (".parquet", ".csv", ".json")
     show_default=True,
     help="Most combinations.",
 )
-@click.option("--quiet", is_flag=True, help="Show no progress.")
 def sweep(
     scenario: str,
     changes: tuple[str, ...],
@@ -79,9 +124,9 @@ def sweep(
     plot: str | None,
     page: str | None,
     as_json: bool,
-    quiet: bool,
     cache: str | None,
     no_cache: bool,
+    fail_if: tuple[Condition, ...],
     **how: Any,
 ) -> None:
     """Evaluate every combination of some values of SCENARIO.
@@ -91,16 +136,15 @@ def sweep(
     Combinations that are impossible or do not fit are rows like all others.
 
     Results are kept in a file as they come, so that a sweep that was
-    interrupted goes on where it was, and none is evaluated twice. Exits with 1
-    if nothing fits.
+    interrupted goes on where it was, and none is evaluated twice.
 
     \b
     Examples:
-      distsim sweep gpt3-175b-1024xa100 --devices 64:16384 --best
-      distsim sweep my.yaml --devices 8:1024:x2 --set plan.tp=1,2,4,8 -o rows.parquet
-      distsim sweep my.yaml --set batch.micro_size=1,2,4 --set plan.recompute=none,selective,full
-      distsim sweep my.yaml --devices 64:1024 --weak --plot weak.svg
-      distsim sweep bert-large-64xv100 --devices 64,128 --along model=bert-base,bert-large --weak
+      distsim sweep llama2-7b-64xh100-zero3 --devices 8:256 --best
+      distsim sweep my.yaml --devices 64:1024:x4 --set plan.tp=4,8 -o rows.parquet
+      distsim sweep gpt2-xl-8xa100 --set batch.micro_size=1:8 --plot rows.svg
+      distsim sweep my.yaml --devices 512,1024 --weak --plot weak.svg
+      distsim sweep my.yaml --devices 512,1024 --along batch.global_size=768,1536
     """
     from distsim.cli.output import check_targets
     from distsim.cli.output_progress import progress
@@ -122,14 +166,16 @@ def sweep(
         weak=scaling == "weak",
         max_points=how["max_points"],
     )
-    with _cache(cache, no_cache) as kept, progress(len(space), quiet=quiet) as done:
+    with _cache(cache, no_cache) as kept, progress(len(space)) as done:
         result = sweep_of(space, runner=chosen, cache=kept, on_result=done)
     _report(result, best=best, as_json=as_json, output=output, plot=plot, page=page)
+    for condition in fail_if:
+        condition.check(result.to_dict())
     _exit_unless_some_fit(result, reported=not as_json)
 
 
 def _warn(text: str) -> None:
-    click.echo(f"warning: {text}", err=True)
+    message("warning", text)
 
 
 @contextmanager
@@ -184,11 +230,13 @@ def _report(
     if plot is not None:
         from distsim.report.sweep_plot import sweep_plot
 
-        write_bytes(plot, sweep_plot(result, plot))
+        with working("drawing"):
+            write_bytes(plot, sweep_plot(result, plot))
     if page is not None:
         from distsim.report.html.sweep import sweep_html
 
-        write_file(page, sweep_html(result))
+        with working("writing the report"):
+            write_file(page, sweep_html(result))
     if as_json:
         print_json(result.to_dict())
     else:

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from distsim.cli.complete import files, shipped
 from distsim.cli.group import Commands
-from distsim.cli.options import json_option
+from distsim.cli.messages import message
+from distsim.cli.options import json_option, output_option
+from distsim.cli.page import About
 from distsim.cli.records import Record, print_list, print_record
+from distsim.cli.waiting import working
 
 if TYPE_CHECKING:
     from distsim.hardware.topology import Topology
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_NAMES = shipped("topologies", ".yaml", ".yml")
+_ABOUT = About(
+    arguments={"NAME": "A shipped topology (distsim topologies), or a file."},
+    see_also=("topology", "topologies", "docs/topologies.md"),
+)
 
 #: Devices that a topology is shown with: beyond one unit of a superpod, if it has as many.
 SHOWN_DEVICES = 256
@@ -28,7 +38,7 @@ def devices_option(most: int) -> Callable[[F], F]:
         "--devices",
         metavar="N",
         type=click.IntRange(min=1),
-        help=f"Number of devices. Default: as many as fit, up to {most:,}.",
+        help=f"Number of devices. Without it as many as fit, up to {most:,}.",
     )
 
 
@@ -51,7 +61,8 @@ def topology_record(name: str, devices: int | None) -> Record:
     if bisection is None:
         from distsim.hardware.bisection import bisection_of
 
-        found = bisection_of(topology)
+        with working("cutting the topology in halves"):
+            found = bisection_of(topology)
         bisection, found_by = found.bisection_bytes_per_s, found.found_by
         oversubscription = found.oversubscription
     return record | {
@@ -75,12 +86,11 @@ def _load(name: str, devices: int | None, most: int) -> Topology:
         return load_topology(name, error.most)
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, about=About(see_also=("topologies", "collective", "docs/topologies.md")))
 def topology() -> None:
     """Show, check, draw, measure and import topologies.
 
-    NAME is a shipped topology or a file; docs/topology.md describes what
-    --json prints.
+    docs/topology-command.md describes what --json prints.
 
     \b
     Examples:
@@ -106,12 +116,12 @@ def _list(as_json: bool) -> None:
     print_list("topologies", topology_rows(), as_json)
 
 
-@topology.command("show")
-@click.argument("name", metavar="NAME")
+@topology.command("show", about=_ABOUT)
+@click.argument("name", metavar="NAME", shell_complete=_NAMES)
 @devices_option(SHOWN_DEVICES)
 @json_option
 def _show(name: str, devices: int | None, as_json: bool) -> None:
-    """Show counts, bisection, diameter and link classes of the topology NAME.
+    """Show counts, bisection, diameter and link classes of a topology.
 
     \b
     Examples:
@@ -121,12 +131,18 @@ def _show(name: str, devices: int | None, as_json: bool) -> None:
     print_record(topology_record(name, devices), as_json)
 
 
-@topology.command("check")
-@click.argument("file", metavar="FILE")
+@topology.command(
+    "check",
+    about=About(
+        arguments={"FILE": "A topology of your own, or the name of a shipped one."},
+        see_also=("topology show", "topology draw", "docs/topologies.md"),
+    ),
+)
+@click.argument("file", metavar="FILE", shell_complete=_NAMES)
 @devices_option(_CHECKED_DEVICES)
 @json_option
 def _check(file: str, devices: int | None, as_json: bool) -> None:
-    """Check that the topology in FILE can be built and joins all its devices.
+    """Check that a topology can be built and joins all its devices.
 
     Says OK with the counts, or the first error with its file and line. Warns
     of links that no route takes and of a device that is not shipped.
@@ -188,16 +204,24 @@ def _checked(file: str, found: Topology, *, whole: bool) -> Record:
     return {"ok": True, "file": file, **found.shape(), "warnings": warnings}
 
 
-@topology.command("draw")
-@click.argument("name", metavar="NAME")
-@click.option("-o", "--output", metavar="FILE", required=True, help="Picture: .svg, .png or .pdf.")
+@topology.command("draw", about=_ABOUT)
+@click.argument("name", metavar="NAME", shell_complete=_NAMES)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    shell_complete=files(".svg", ".png", ".pdf"),
+    help="Picture to write: .svg, .png or .pdf.",
+)
 @devices_option(SHOWN_DEVICES)
 def _draw(name: str, output: str, devices: int | None) -> None:
-    """Draw the topology NAME.
+    """Draw a topology.
 
     What repeats is drawn once, with how many there are of it: one node with
     its devices, switch and adapters, then units, pods or groups, and the
-    switches above. Up to 16 devices are all drawn. Needs matplotlib.
+    switches above. Up to 16 devices are all drawn. Needs matplotlib: pip
+    install 'distsim-train[plot]'.
 
     \b
     Examples:
@@ -214,17 +238,18 @@ def _draw(name: str, output: str, devices: int | None) -> None:
     from distsim.report.topology_plot import topology_plot
 
     found = _load(name, devices, SHOWN_DEVICES)
-    write_bytes(output, topology_plot(found, output))
+    with working("drawing"):
+        write_bytes(output, topology_plot(found, output))
     where = plural(int(found.node_of.max()) + 1, "node")
     print_raw(f"{output}: {plural(found.n_devices, 'device')} of {found.name} on {where}\n")
 
 
-@topology.command("bisection")
-@click.argument("name", metavar="NAME")
+@topology.command("bisection", about=_ABOUT)
+@click.argument("name", metavar="NAME", shell_complete=_NAMES)
 @devices_option(SHOWN_DEVICES)
 @json_option
 def _bisection(name: str, devices: int | None, as_json: bool) -> None:
-    """Find the bisection bandwidth of the topology NAME.
+    """Find the bisection bandwidth of a topology.
 
     The least that half of the devices can send to the other half, in one
     direction: exact by maximum flow where there are few ways to halve them, by
@@ -243,8 +268,9 @@ def _bisection(name: str, devices: int | None, as_json: bool) -> None:
     from distsim.cli.output import print_json, print_text
     from distsim.hardware.bisection import bisection_of
 
-    topology = _load(name, devices, SHOWN_DEVICES)
-    found = bisection_of(topology)
+    with working("cutting the topology in halves"):
+        topology = _load(name, devices, SHOWN_DEVICES)
+        found = bisection_of(topology)
     record = {
         "name": topology.name,
         "kind": topology.kind,
@@ -263,8 +289,14 @@ def _bisection(name: str, devices: int | None, as_json: bool) -> None:
         print_text(bisection_text(record))
 
 
-@topology.command("import")
-@click.argument("file", metavar="FILE")
+@topology.command(
+    "import",
+    about=About(
+        arguments={"FILE": "What NCCL wrote to the file that NCCL_TOPO_DUMP_FILE names."},
+        see_also=("topology check", "topology draw", "docs/topologies.md"),
+    ),
+)
+@click.argument("file", metavar="FILE", shell_complete=files(".xml"))
 @click.option(
     "--nodes",
     metavar="N",
@@ -274,14 +306,17 @@ def _bisection(name: str, devices: int | None, as_json: bool) -> None:
     help="Machines like that of the file, joined rail by rail.",
 )
 @click.option(
-    "--device", metavar="NAME", help="A shipped device or a file, if FILE does not say which."
+    "--device",
+    metavar="NAME",
+    shell_complete=shipped("devices", ".yaml", ".yml"),
+    help="A shipped device or a file, where FILE does not say which.",
 )
-@click.option("-o", "--output", metavar="OUT", help="Write the topology there, not to the screen.")
+@output_option("Write the topology there, and print a summary.", ".yaml", ".yml")
 def _import(file: str, nodes: int, device: str | None, output: str | None) -> None:
-    """Make a topology of FILE, which NCCL wrote to NCCL_TOPO_DUMP_FILE.
+    """Make a topology of the file that NCCL wrote of a machine.
 
     Prints it as YAML, and on standard error what the file leaves out and what
-    was taken instead. With -o it prints a summary in place of the YAML.
+    was taken instead.
 
     \b
     Examples:
@@ -298,7 +333,7 @@ def _import(file: str, nodes: int, device: str | None, output: str | None) -> No
     if output is None:
         print_raw(text)
         for note in imported.notes:
-            click.echo(f"note: {note}", err=True)
+            message("note", note)
         return
     shape = load_topology(imported.block, imported.summary["devices"]).shape()
     write_file(output, [text])

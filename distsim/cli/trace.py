@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from distsim.cli.complete import files, shipped
 from distsim.cli.group import Commands
-from distsim.cli.options import json_option, set_option
+from distsim.cli.options import fail_if_option, json_option, output_option, set_option
+from distsim.cli.page import About
+from distsim.cli.waiting import working
+
+if TYPE_CHECKING:
+    from distsim.study.diff.condition import Condition
 
 
-@click.group(cls=Commands)
+@click.group(cls=Commands, about=About(see_also=("run", "docs/traces.md")))
 def trace() -> None:
     """Read traces of real runs and of other simulators.
 
@@ -22,26 +30,46 @@ def trace() -> None:
     """
 
 
-@trace.command("import")
-@click.argument("file", metavar="KINETO")
-@click.argument("scenario", metavar="[SCENARIO]", required=False)
+@trace.command(
+    "import",
+    about=About(
+        arguments={
+            "KINETO": "What export_chrome_trace wrote, plain or compressed (.gz), of one rank and "
+            "one or more steps.",
+            "SCENARIO": "What was run: a file, or the name of a shipped scenario.",
+        },
+        exits={1: "a condition of --fail-if holds"},
+        see_also=("run", "calibrate", "help conditions"),
+    ),
+)
+@click.argument("file", metavar="KINETO", shell_complete=files(".json", ".gz"))
+@click.argument(
+    "scenario",
+    metavar="[SCENARIO]",
+    required=False,
+    shell_complete=shipped("scenarios", ".yaml", ".yml"),
+)
 @set_option
 @json_option
-@click.option(
-    "-o",
-    "--output",
-    metavar="OUT",
-    help="Write a trace for Perfetto: the measured step, and the predicted one below it.",
+@output_option(
+    "Also write a trace for Perfetto: the measured step, and the predicted one below it.",
+    ".json",
+    ".gz",
 )
+@fail_if_option
 def _import(
-    file: str, scenario: str | None, changes: tuple[str, ...], as_json: bool, output: str | None
+    file: str,
+    scenario: str | None,
+    changes: tuple[str, ...],
+    as_json: bool,
+    output: str | None,
+    fail_if: tuple[Condition, ...],
 ) -> None:
     """Sum up a trace of PyTorch's profiler, beside a prediction.
 
-    KINETO is what export_chrome_trace wrote, plain or compressed, of one rank
-    and one or more steps. Prints the time of a step by kind of work, measured
-    and, if SCENARIO is given, predicted for the same rank, and what each
-    stream did. Time counts as communication only where nothing computes.
+    Prints the time of a step by kind of work, measured and, if SCENARIO is
+    given, predicted for the same rank, what each stream did, and the longest
+    kernels. Time counts as communication only where nothing computes.
 
     \b
     Examples:
@@ -58,23 +86,34 @@ def _import(
     check_targets(file, output)
     if changes and scenario is None:
         raise click.UsageError("--set changes a scenario, and none is given")
-    prediction = api.simulate(api.load(scenario, changes)) if scenario is not None else None
-    found = compared(read_kineto(file, prediction.plan if prediction else None), prediction)
+    with working("reading the trace"):
+        prediction = api.simulate(api.load(scenario, changes)) if scenario is not None else None
+        found = compared(read_kineto(file, prediction.plan if prediction else None), prediction)
     if output is not None:
-        write_file(output, side_by_side(found))
+        with working("writing the trace"):
+            write_file(output, side_by_side(found))
     if as_json:
         print_json(found.to_dict())
     else:
         print_text(import_text(found))
+    for condition in fail_if:
+        condition.check(found.to_dict())
 
 
-@trace.command("chakra")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@trace.command(
+    "chakra",
+    about=About(
+        arguments={"FILE": "Execution traces of ranks, NAME.RANK.et."},
+        see_also=("run", "docs/traces.md"),
+    ),
+)
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True, shell_complete=files(".et"))
 @json_option
-def _chakra(files: tuple[str, ...], as_json: bool) -> None:
+def _chakra(paths: tuple[str, ...], as_json: bool) -> None:
     """Sum up Chakra execution traces: nodes by type, time, messages by group.
 
-    Reads NAME.RANK.et of any simulator or converter. Needs the extra chakra.
+    Reads the traces of any simulator or converter. Needs protobuf: pip install
+    'distsim-train[chakra]'.
 
     \b
     Examples:
@@ -85,7 +124,8 @@ def _chakra(files: tuple[str, ...], as_json: bool) -> None:
     from distsim.report.trace_import import chakra_text
     from distsim.study.traces.chakra_read import summary
 
-    found = [summary(file) for file in files]
+    with working("reading the traces"):
+        found = [summary(path) for path in paths]
     if as_json:
         print_json([one.to_dict() for one in found])
     else:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from distsim.cli.options import html_option, json_option
+from distsim.cli.complete import files, shipped, words
+from distsim.cli.group import Command
+from distsim.cli.messages import message
+from distsim.cli.options import OUTPUTS, fail_if_option, html_option, json_option
+from distsim.cli.page import About
+from distsim.cli.waiting import working
 from distsim.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from distsim.study.diff.condition import Condition
 
 KINDS = ("dense", "moe", "context", "zero3", "long")
 
@@ -26,21 +34,44 @@ def _percent(ctx: click.Context, param: click.Parameter, value: str | None) -> f
     return percent
 
 
-@click.command()
-@click.option("--source", metavar="NAME", help="Only the measurements of this source.")
-@click.option("--device", metavar="NAME", help="Only runs on this device.")
+@click.command(
+    cls=Command,
+    about=About(
+        sections={
+            "Which runs": ("source", "device", "kind"),
+            OUTPUTS: ("each", "as_json", "plot", "page", "fail_above", "fail_if"),
+        },
+        exits={1: "a source is above --fail-above, or a condition of --fail-if holds"},
+        see_also=("calibrate", "run", "docs/accuracy.md"),
+    ),
+)
+@click.option(
+    "--source",
+    metavar="NAME",
+    shell_complete=words("@source"),
+    help="Only the measurements of this source.",
+)
+@click.option(
+    "--device", metavar="NAME", shell_complete=shipped("devices"), help="Only runs on this device."
+)
 @click.option("--kind", type=click.Choice(KINDS), help="Only runs of this kind.")
 @click.option("--rows", "each", is_flag=True, help="Print every run, not only the worst.")
-@click.option("--plot", metavar="FILE", help="Also draw predicted over measured: .svg or .png.")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    shell_complete=files(".svg", ".png"),
+    help="Also draw predicted over measured: .svg or .png.",
+)
 @html_option
 @click.option(
     "--fail-above",
     callback=_percent,
-    metavar="5%",
-    help="Leave with exit code 1 if the mean absolute error of a source is above this.",
+    metavar="SHARE",
+    help="Exit with 1 if the mean absolute error of a source is above SHARE: 5%.",
 )
 @click.option("--again", is_flag=True, help="Predict all runs anew, whatever ships.")
 @json_option
+@fail_if_option
 def validate(
     source: str | None,
     device: str | None,
@@ -51,6 +82,7 @@ def validate(
     fail_above: float | None,
     again: bool,
     as_json: bool,
+    fail_if: tuple[Condition, ...],
 ) -> None:
     """Compare predictions with published measurements.
 
@@ -79,7 +111,10 @@ def validate(
     if page is not None:
         check_target(page)
     processes = os.cpu_count() or 1
-    report = compare(source, device=device, kind=kind, processes=processes, again=again).to_dict()
+    with working("comparing with measurements"):
+        report = compare(
+            source, device=device, kind=kind, processes=processes, again=again
+        ).to_dict()
     if as_json:
         print_json(report)
     else:
@@ -90,13 +125,16 @@ def validate(
         from distsim.cli.output import write_bytes
         from distsim.report.validation_plot import validation_plot
 
-        write_bytes(plot, validation_plot(report, plot))
+        with working("drawing"):
+            write_bytes(plot, validation_plot(report, plot))
     if page is not None:
         from distsim.cli.output import write_file
         from distsim.report.html.validate import validate_html
 
         write_file(page, validate_html(report))
     _fail_above(report, fail_above)
+    for condition in fail_if:
+        condition.check(report)
 
 
 def _fail_above(report: dict[str, Any], percent: float | None) -> None:
@@ -106,5 +144,5 @@ def _fail_above(report: dict[str, Any], percent: float | None) -> None:
     above = [s for s in report["sources"] if s["mape_percent"] > percent]
     if above:
         said = ", ".join(f"{s['name']} ({s['mape_percent']:.1f} %)" for s in above)
-        click.echo(f"mean absolute error above {percent:g} %: {said}", err=True)
+        message("error", f"mean absolute error above {percent:g} %: {said}")
         raise click.exceptions.Exit(CheckFailed.exit_code)

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import click
 
-from distsim.cli.options import json_option, scenario_argument, set_option
+from distsim.cli.complete import files
+from distsim.cli.group import Command
+from distsim.cli.options import SCENARIO, json_option, output_option, scenario_argument, set_option
+from distsim.cli.page import About
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    about=About(arguments=SCENARIO, see_also=("diff", "plan", "sweep", "docs/whatif.md")),
+)
 @scenario_argument
 @set_option
 @click.option(
     "--changes",
     "file",
     metavar="FILE",
+    shell_complete=files(".yaml", ".yml"),
     help="Changes of your own, in place of the usual ones; docs/whatif.md shows the form.",
 )
 @json_option
-@click.option("-o", "--output", metavar="FILE", help="Also write a row of each change to a .csv.")
-@click.option("--quiet", is_flag=True, help="No progress bar.")
+@output_option("Also write a row of each change to FILE, a .csv.", ".csv")
 def whatif(
     scenario: str,
     changes: tuple[str, ...],
     file: str | None,
     as_json: bool,
     output: str | None,
-    quiet: bool,
 ) -> None:
     """Rank small changes to SCENARIO by what they gain.
 
@@ -36,8 +41,8 @@ def whatif(
 
     \b
     Examples:
-      distsim whatif gpt3-175b-1024xa100
-      distsim whatif my.yaml --set plan.tp=4 --json
+      distsim whatif gpt2-xl-8xa100
+      distsim whatif gpt2-xl-8xa100 --set batch.micro_size=4 --json
       distsim whatif my.yaml --changes ours.yaml
     """
     from distsim import api
@@ -50,7 +55,7 @@ def whatif(
     check_targets(scenario, output)
     loaded = api.load(scenario, changes)
     tried = changes_of(loaded) if file is None else read_changes(file)
-    with progress(len(tried), quiet=quiet, what="changes") as done:
+    with progress(len(tried), what="changes") as done:
         found = api.whatif(loaded, tried, on_result=done)
     if output is not None:
         write_file(output, [found.table.to_csv()])

@@ -53,6 +53,31 @@ CODES: dict[str, CodeInfo] = {
         "changes scenarios alone.",
         "Compare stored results, or scenarios that have more in common.",
     ),
+    "DS726": CodeInfo(
+        "address that cannot be listened on",
+        "distsim serve listens on a port of this machine. Another program may have the port, it "
+        "may be reserved, or the address is none of this machine's.",
+        "Choose another port with --port, or 0 for any that is free.",
+    ),
+    "DS727": CodeInfo(
+        "request that is refused",
+        "distsim serve answers pages of its own and programs of this machine: the Host of a "
+        "request is the server's, it comes from no other origin, and its body is JSON of the form "
+        "that docs/serve.md has, up to a size.",
+        "Open the address that distsim serve prints, or send what docs/serve.md shows.",
+    ),
+    "DS728": CodeInfo(
+        "more work than the server does",
+        "A prediction, a comparison and a sweep of distsim serve have limits on devices, passes, "
+        "time, memory and number; the message says which was reached.",
+        "Ask for less, or use the command line, which has no such limits.",
+    ),
+    "DS729": CodeInfo(
+        "a file that is not shipped",
+        "A scenario that comes over HTTP names models, devices, topologies, libraries, hosts and "
+        "schedules of the catalogues; no file of this machine is read for it.",
+        "Name something shipped, write it into the scenario as a block, or use the command line.",
+    ),
     "DS730": CodeInfo(
         "a condition of --fail-if holds",
         "The result is one that --fail-if was told to fail on; the message has the values of "

@@ -96,18 +96,18 @@ CODES: dict[str, CodeInfo] = {
         "Name the column that counts measured_s, step_s or step_ms.",
     ),
     "DS637": CodeInfo(
-        "No measurement to calibrate on",
+        "no measurement to calibrate on",
         "None of the measurements is of a step, kernel or collective that can be predicted with "
         "this device and topology; the lines that were left out say why.",
         "Give what the lines lack, such as the scenario of the steps or --topology.",
     ),
     "DS638": CodeInfo(
-        "Nothing identified",
+        "nothing identified",
         "The measurements leave every number as uncertain as it was before.",
         "Give more measurements, or of other kinds.",
     ),
     "DS639": CodeInfo(
-        "No such number to fit",
+        "no such number to fit",
         "--fit and --keep take keys of a profile, such as device.gemm_efficiency or "
         "links.rail.efficiency.",
         "Use one of the keys that the message lists.",
@@ -149,19 +149,19 @@ CODES: dict[str, CodeInfo] = {
         "Ask for other kinds or number formats, or give more time.",
     ),
     "DS650": CodeInfo(
-        "Not a calibrated profile",
+        "not a calibrated profile",
         "cluster.profile names a file that distsim calibrate wrote: kind: profile, with the schema "
         "that this version reads.",
         "Name the file that distsim calibrate wrote with -o, or calibrate anew.",
     ),
     "DS651": CodeInfo(
-        "Profile of another cluster",
+        "profile of another cluster",
         "A profile holds numbers that were measured on one device and, for links, one topology. On "
         "another they would be wrong without a sign of it.",
         "Calibrate a profile for this device and topology, or leave cluster.profile out.",
     ),
     "DS652": CodeInfo(
-        "Profile of links that are not there",
+        "profile of links that are not there",
         "A class of links in the profile is not one of the topology's.",
         "Calibrate with the topology that the scenario uses.",
     ),

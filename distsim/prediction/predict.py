@@ -232,10 +232,10 @@ _NAMES = {
 def _bottleneck(parts: Breakdown, step_s: float) -> str:
     share = {k: v / step_s for k, v in parts.to_dict().items()}
     worst = max(_NAMES, key=lambda k: share[k])
-    text = f"compute takes {share['compute_s']:.0%} of the step"
+    text = f"compute takes {100 * share['compute_s']:.0f} % of the step"
     if share[worst] < 0.005:
         return text
-    return f"{text}; the largest loss is {_NAMES[worst]}, {share[worst]:.1%}"
+    return f"{text}; the largest loss is {_NAMES[worst]}, {100 * share[worst]:.1f} %"
 
 
 def predict(case: Case, *, evaluator: str | None = None, fold: bool = True) -> Prediction:

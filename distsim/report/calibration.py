@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from distsim.report.layout import columns, heading, plural
+from distsim.report.layout import columns, heading, percent, plural
 from distsim.scenario.profile import is_time
 from distsim.units import fmt_s
 
@@ -86,7 +86,7 @@ def _numbers(found: Mapping[str, Any]) -> RenderableType:
             _quantity(one["key"], one["shipped"]),
             _quantity(one["key"], one["value"]),
             f"{_quantity(one['key'], one['low'])} .. {_quantity(one['key'], one['high'])}",
-            f"{one['identified']:.0%}",
+            percent(one["identified"], 0),
         ]
         for one in found["fitted"]
     ]

@@ -35,7 +35,10 @@ def collective_text(report: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [heading(_title(report))]
     if report["shares"] is not None:
         parts += [Text(_balance(report["shares"])), Text()]
-    parts.append(columns(heads, body, left=[last - 2, last - 1, last]))
+    # A bandwidth follows from size and time, so it goes where the width is too little.
+    bandwidth = 2 if comparison is None else last - 3
+    left = [last - 2, last - 1, last]
+    parts.append(columns(heads, body, left=left, optional=((bandwidth,), (last - 1,))))
     if report["collisions"]:
         parts += [Text(), Text(_collisions(report["collisions"]))]
     if comparison is not None:

@@ -88,7 +88,9 @@ def _batch(plan: Mapping[str, Any], names: Mapping[str, Any]) -> str:
         f"{plan['micro_size']:,} on {plural(plan['dp'], 'replica')}"
     )
     if found is not None:
-        text += f"; {found['method']}, {found['efficiency']:.1%} of the tokens are no padding"
+        text += (
+            f"; {found['method']}, {100 * found['efficiency']:.1f} % of the tokens are no padding"
+        )
     return text
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from distsim.report.layout import SECONDS, columns, fixed, heading, percent, scale_of
+from distsim.report.columns import Columns
+from distsim.report.layout import SECONDS, aligned, columns, fixed, heading, percent, scale_of
 from distsim.study.diff.changes import MISSING, Change
 from distsim.study.diff.run import Diff
 from distsim.study.evaluate import Outcome
 from distsim.units import fmt_bytes, fmt_s
 
-_LONGEST_VALUE = 28
+_LONGEST_VALUE = 60
 #: Parts of the step below which both sides count as having none, as a share of it.
 _LEAST = 5e-4
 
@@ -60,8 +62,19 @@ def _more(before: float, after: float) -> str:
 def _value(value: object) -> str:
     if value is MISSING:
         return "-"
-    text = "yes" if value is True else "no" if value is False else str(value)
+    text = _plain(value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def _plain(value: object) -> str:
+    """Return a value as YAML would have it in one line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_plain(v)}" for key, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_plain, value)) + "]"
+    return "null" if value is None else str(value)
 
 
 def _change(change: Change) -> str:
@@ -81,44 +94,47 @@ def _delta(delta_s: float, whole_s: float) -> str:
     return f"{'+' if delta_s > 0 else '-'}{shown} {unit}"
 
 
-def _cells(outcome: Outcome, delta_s: float, base_s: float) -> list[str]:
-    memory = percent(outcome.peak_bytes / outcome.capacity_bytes, 0)
-    return [
-        _delta(delta_s, base_s),
-        fmt_s(outcome.step_s),
-        percent(outcome.mfu),
-        memory,
-        "" if outcome.fits else outcome.reason,
-    ]
+#: Numbers of a row where there are none.
+_NOTHING = ("", "", "", "")
 
 
-_HEADS = ("change", "effect", "step", "MFU", "memory", "")
+def _changes(rows: Sequence[tuple[str, Outcome | None, float, str]], base_s: float) -> Columns:
+    """Return a row for each change: effect, what comes of it, the change itself and why not."""
+    known = [o.step_s for _, o, _, _ in rows if o is not None and o.possible]
+    steps = iter(aligned(known, SECONDS))
+    body: list[Sequence[str]] = []
+    for name, outcome, delta_s, why in rows:
+        text = f"{name}; {why}" if why else name
+        if outcome is None:
+            body.append([*_NOTHING, text])
+        elif not outcome.possible:
+            body.append(["-", "-", "-", "-", text])
+        else:
+            used = percent(outcome.peak_bytes / outcome.capacity_bytes, 0)
+            numbers = (_delta(delta_s, base_s), next(steps), percent(outcome.mfu), used)
+            body.append([*numbers, text])
+    return columns(("effect", "step", "MFU", "memory", "change"), body, left=(4,))
 
 
 def _alone(found: Diff) -> RenderableType:
     base_s = found.a.result["step_s"]
-    rows = []
-    for change, outcome in zip(found.changes, found.alone, strict=True):
-        if outcome.possible:
-            rows.append([_change(change), *_cells(outcome, outcome.step_s - base_s, base_s)])
-        else:
-            rows.append([_change(change), "-", "-", "-", "-", outcome.reason])
-    return columns(_HEADS, rows, left=(0, 5))
+    rows = [
+        (_change(change), o, o.step_s - base_s, "" if o.fits else o.reason)
+        for change, o in zip(found.changes, found.alone, strict=True)
+    ]
+    return _changes(rows, base_s)
 
 
 def _way(found: Diff) -> RenderableType:
-    base_s = found.a.result["step_s"]
-    rows = []
+    rows: list[tuple[str, Outcome | None, float, str]] = []
     for step in found.steps:
-        last = len(step.changes) - 1
-        for n, change in enumerate(step.changes):
-            if n < last:
-                rows.append([_change(change), "", "", "", "", "together with the next"])
-            else:
-                rows.append([_change(change), *_cells(step.outcome, step.delta_s, base_s)])
-    total_s = found.b.result["step_s"] - base_s
-    rows.append(["all", _delta(total_s, base_s), "", "", "", ""])
-    return columns(_HEADS, rows, left=(0, 5))
+        *others, last = step.changes
+        rows += [(_change(change), None, 0.0, "together with the next") for change in others]
+        why = "" if step.outcome.fits else step.outcome.reason
+        rows.append((_change(last), step.outcome, step.delta_s, why))
+    base_s = found.a.result["step_s"]
+    total = Text(f"{_delta(found.b.result['step_s'] - base_s, base_s)} in all")
+    return Group(_changes(rows, base_s), total)
 
 
 def _breakdown(found: Diff) -> RenderableType:

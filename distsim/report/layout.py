@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import floor, log10
 from typing import Any
 
-from rich.cells import cell_len
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from distsim.report.columns import Columns
 from distsim.units import (
     fmt_bytes,
     fmt_bytes_per_s,
@@ -29,6 +29,7 @@ _UNITS = (
 #: Units that all rows of a table share, largest first.
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
 BYTES = ((1e9, "GB"), (1e6, "MB"))
+DURATIONS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), *SECONDS)
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -105,35 +106,41 @@ def fixed(value: float, whole: float, scale: float) -> str:
     return f"{value / scale:,.{decimals}f}"
 
 
+def aligned(values: Sequence[float], steps: Sequence[tuple[float, str]]) -> list[str]:
+    """Return numbers of one column in the unit of the largest, with the same decimals.
+
+    Four digits of the largest; where the least would keep fewer than two, all keep a unit of
+    their own.
+
+    >>> aligned([3.6, 12.04], SECONDS)
+    ['3.60 s', '12.04 s']
+    """
+    whole = max(values, default=0.0) or 1.0
+    scale, unit = scale_of(whole, steps)
+    if any(0.0 < v < whole / 200 for v in values):
+        own = [scale_of(v, steps) for v in values]
+        return [f"{fixed(v, v or 1.0, s)} {u}" for v, (s, u) in zip(values, own, strict=True)]
+    return [f"{fixed(v, whole, scale)} {unit}" for v in values]
+
+
 def heading(text: str) -> Text:
     """Return the title of a section."""
     return Text(text, style="bold")
 
 
 def columns(
-    heads: Sequence[str], rows: Iterable[Sequence[str | Text]], *, left: Sequence[int] = (0,)
-) -> Table:
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str | Text]],
+    *,
+    left: Sequence[int] = (0,),
+    optional: Sequence[Sequence[int]] = (),
+) -> Columns:
     """Return a table without lines; columns are numbers, aligned right, except those of `left`.
 
-    The last column may wrap if it is text; numbers never do.
+    The last column may wrap if it is text; numbers never do. The groups of `optional` are left
+    out where it is too narrow for them; see `distsim.report.columns.Columns`.
     """
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    rows = list(rows)
-    last = len(heads) - 1
-    for n, head in enumerate(heads):
-        text = n in left
-        wraps = text and n == last
-        # The least width is for tables wider than usual: see `distsim.cli.output`.
-        widest = max(cell_len(str(row[n])) for row in (heads, *rows) if n < len(row))
-        table.add_column(
-            head,
-            justify="left" if text else "right",
-            no_wrap=not wraps,
-            min_width=None if wraps else widest,
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return Columns(heads, list(rows), frozenset(left), optional)
 
 
 def pairs(values: Mapping[str, str | Text]) -> Padding:
@@ -143,7 +150,7 @@ def pairs(values: Mapping[str, str | Text]) -> Padding:
     table.add_column()
     for name, value in values.items():
         table.add_row(name, value)
-    return Padding(table, (0, 0, 0, 2))
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

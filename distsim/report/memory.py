@@ -39,10 +39,11 @@ def memory_table(memory: Memory, timelines: Sequence[MemoryTimeline] = ()) -> Re
 
 def _rows(memory: Memory) -> list[list[str | Text]]:
     scale, unit = scale_of(memory.capacity_bytes, BYTES)
+    largest = max(memory.capacity_bytes, memory.peak_bytes)
     texts: list[tuple[str, ...]] = []
     for stage in memory.stages:
         values = [float(getattr(stage, f"{part}_bytes")) for part in _PARTS]
-        sizes = [f"{fixed(v, memory.capacity_bytes, scale)} {unit}" for v in values]
+        sizes = [f"{fixed(v, largest, scale)} {unit}" for v in values]
         texts.append((*sizes, percent(values[-1] / memory.capacity_bytes)))
     runs = _runs(texts)
     if len(runs) > _MOST_ROWS:

@@ -9,7 +9,17 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from distsim.report.layout import columns, heading, pairs, parameters, percent
+from distsim.report.layout import (
+    DURATIONS,
+    SECONDS,
+    aligned,
+    columns,
+    heading,
+    pairs,
+    parameters,
+    percent,
+)
+from distsim.report.money import fmt_energy, fmt_mass
 from distsim.study.money.amount import fmt_money
 from distsim.study.plan.result import Choice, Planned
 from distsim.units import fmt_bytes, fmt_count, fmt_s
@@ -33,7 +43,8 @@ def plan_text(planned: Planned, *, written: str | None = None) -> RenderableType
     parts += [heading(f"The best plans, {name} first"), _table(planned, planned.top), Text()]
     parts += [heading("Next to the chosen plan"), _rejected(planned), Text()]
     parts.append(_searched(planned))
-    parts += [Text(note, style="yellow") for note in (*planned.notes, *_tight(planned.best))]
+    notes = (*planned.notes, *_tight(planned.best))
+    parts += [Text(f"note: {note}", style="yellow") for note in notes]
     if written is not None:
         parts.append(Text(f"Written to {written}: distsim run {written}"))
     return Group(*parts)
@@ -67,7 +78,7 @@ def _answer(planned: Planned) -> RenderableType:
         "time": f"{_days(total.time_s)}, {planned.steps:,} steps"
         f"{_of_limit(total.time_s, planned.deadline_s, 'deadline')}",
         "energy": _energy(total.energy_j)
-        + (f", {total.co2_kg / 1e3:,.0f} t CO2" if total.co2_kg is not None else ""),
+        + (f", {fmt_mass(total.co2_kg)} CO2" if total.co2_kg is not None else ""),
         "step": f"{fmt_s(outcome.step_s)}, MFU {percent(outcome.mfu)}, "
         f"{outcome.tokens_per_s:,.0f} tokens/s",
         "plan": plan_words(best.plan()),
@@ -93,7 +104,7 @@ def _days(seconds: float) -> str:
 
 
 def _energy(joule: float | None) -> str:
-    return "not known" if joule is None else f"{joule / 3.6e9:,.0f} MWh"
+    return "not known" if joule is None else fmt_energy(joule)
 
 
 def plan_words(plan: Mapping[str, Any]) -> str:
@@ -123,17 +134,20 @@ def _words(plan: Mapping[str, Any]) -> Iterable[str]:
 
 def _table(planned: Planned, choices: Iterable[Choice]) -> RenderableType:
     heads = ("devices", "time", planned.currency, "energy", "step", "MFU", "plan")
+    chosen = list(choices)
+    durations = aligned([c.total.time_s for c in chosen], DURATIONS)
+    steps = aligned([c.outcome.step_s for c in chosen], SECONDS)
     rows = [
         (
             f"{c.devices:,}",
-            _days(c.total.time_s),
+            duration,
             fmt_money(c.total.money, "").strip(),
             _energy(c.total.energy_j),
-            fmt_s(c.outcome.step_s),
+            step,
             percent(c.outcome.mfu),
             plan_words(c.plan()),
         )
-        for c in choices
+        for c, duration, step in zip(chosen, durations, steps, strict=True)
     ]
     return columns(heads, rows, left=(6,))
 

@@ -19,14 +19,21 @@ from distsim.report.layout import (
 )
 
 
-def list_text(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Return records as a table; text aligns left, numbers right. A key may be missing."""
+def list_text(
+    rows: Sequence[Mapping[str, Any]], optional: Sequence[Sequence[str]] = ()
+) -> RenderableType:
+    """Return records as a table; text aligns left, numbers right. A key may be missing.
+
+    The groups of keys of `optional` are left out where the width is too little for them.
+    """
     if not rows:
         return Text("none")
     keys = list(dict.fromkeys(key for row in rows for key in row))
     left = [n for n, key in enumerate(keys) if isinstance(rows[0].get(key, ""), str)]
     body = [[quantity(key, row[key]) if key in row else "" for key in keys] for row in rows]
-    return columns([bare(key).replace("_", " ") for key in keys], body, left=left)
+    heads = [bare(key).replace("_", " ") for key in keys]
+    groups = [[keys.index(key) for key in group] for group in optional]
+    return columns(heads, body, left=left, optional=groups)
 
 
 def record_text(record: Mapping[str, Any]) -> RenderableType:
@@ -38,7 +45,7 @@ def record_text(record: Mapping[str, Any]) -> RenderableType:
     for key, value in values.items():
         if key not in tables:
             name = ".".join(map(bare, key.split(".")))
-            row: list[str | Text] = [name, quantity(key.split(".")[0], value)]
+            row: list[str | Text] = [name, quantity(key.split(".")[0], value) or "-"]
             rows.append([*row, Text(sources[name], style="dim")] if name in sources else row)
     heads = ("", "", "source") if sources else ("", "")
     parts: list[RenderableType] = [heading(str(record["name"]))]

@@ -89,13 +89,13 @@ def _rates(prediction: Prediction) -> RenderableType:
         "MFU": f"{percent(prediction.mfu)} of the dense peak",
         "HFU": f"{percent(prediction.hfu)} of it, recomputation included",
     }
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", style="bold", no_wrap=True)
     table.add_column()
     for name, text in rows.items():
         number, _, rest = text.partition(" ")
-        table.add_row(name, number, rest)
+        table.add_row(f"{name} ", number, rest)
     return table
 
 
@@ -106,7 +106,7 @@ def _between(prediction: Prediction) -> str:
         return ""
     scale, _ = scale_of(prediction.step_s, SECONDS)
     low, high = (f"{value / scale:.3g}" for value in (found.low_s, found.high_s))
-    return f" ({low} .. {high}, {found.level:.0%})"
+    return f" ({low} .. {high}, {percent(found.level, 0)})"
 
 
 def _drawn(prediction: Prediction) -> dict[str, str]:

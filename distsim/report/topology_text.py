@@ -87,7 +87,7 @@ def check_text(record: Mapping[str, Any]) -> RenderableType:
     """
     where = f"{plural(record['devices'], 'device')} on {plural(record['nodes'], 'node')}"
     where += f", {plural(record['links'], 'directed link')}"
-    good = Text.assemble(("OK", "bold green"), f"  {record['file']}: {where}")
+    good = Text.assemble(("OK", "bold green"), f" {record['file']}: {where}")
     reach = (
         f"Every device reaches every other over at most "
         f"{plural(record['diameter_links'], 'link')}, in at most {fmt_s(record['diameter_s'])}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from distsim.prediction.timeline import Span
@@ -29,7 +30,6 @@ _WORDS = {
     "communication": "communication, kind unknown",
     "idle": "idle (bubble, waits for the host)",
 }
-_LONGEST_NAME = 60
 _MOST_STREAMS = 8
 
 
@@ -77,7 +77,7 @@ def _parts(found: Comparison) -> RenderableType:
             row += [time(part.predicted_s), _error(part.predicted_s, part.measured_s)]
         rows.append(row)
     total = ["step", time(found.step_s), ""]
-    heads = ["kind", "measured", "with what is hidden"]
+    heads = ["kind", "measured", "with hidden"]
     if found.prediction is not None:
         predicted_s = sum(part.predicted_s or 0.0 for part in found.parts)
         total += [time(predicted_s), _error(predicted_s, found.step_s)]
@@ -111,18 +111,11 @@ def _streams(found: Comparison) -> RenderableType:
 
 
 def _kernels(found: Comparison) -> RenderableType:
-    rows = []
+    rows: list[list[str | Text]] = []
     for kernel in found.kernels:
-        name = kernel["name"]
-        rows.append(
-            [
-                name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}...",
-                kernel["kind"],
-                f"{kernel['count']:,.0f}",
-                fmt_s(kernel["time_s"]),
-            ]
-        )
-    return columns(("kernel", "kind", "times", "time"), rows, left=(0, 1))
+        name = Text(kernel["name"], no_wrap=True)
+        rows.append([fmt_s(kernel["time_s"]), f"{kernel['count']:,.0f}", kernel["kind"], name])
+    return columns(("time", "times", "kind", "kernel"), rows, left=(2, 3))
 
 
 def side_by_side(found: Comparison) -> Iterator[str]:
@@ -153,12 +146,12 @@ def chakra_text(found: Sequence[ChakraSummary]) -> RenderableType:
         ]
         missing = f", {one.missing:,} of them on nodes that are not there" if one.missing else ""
         lines = [
-            f"  schema {one.version or 'unknown'}{f', {facts}' if facts else ''}",
-            f"  {plural(one.nodes, 'node')}: {kinds}" if kinds else "  no nodes",
-            f"  {one.dependencies:,} dependencies{missing}",
-            f"  compute nodes: {fmt_s(one.compute_s)}, {one.flop:.4g} FLOP",
+            f"schema {one.version or 'unknown'}{f', {facts}' if facts else ''}",
+            f"{plural(one.nodes, 'node')}: {kinds}" if kinds else "no nodes",
+            f"{one.dependencies:,} dependencies{missing}",
+            f"compute nodes: {fmt_s(one.compute_s)}, {one.flop:.4g} FLOP",
         ]
-        parts += [heading(one.file), *map(Text, lines)]
+        parts += [heading(one.file), *(Padding(line, (0, 0, 0, 2), expand=False) for line in lines)]
         if rows:
             parts.append(columns(("message", "with", "nodes", "bytes"), rows, left=(0, 1)))
     return Group(*parts)

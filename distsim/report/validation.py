@@ -13,7 +13,11 @@ from distsim.report.layout import BYTES, SECONDS, columns, fixed, heading, scale
 #: Rows that the summary names.
 WORST = 12
 _HEADS = ("rows", "held out", "MAPE", "calibrated", "held out", "median", "worst", "mean")
-_TITLES = {"device": "By device", "kind": "By kind of run", "precision": "By precision"}
+_TITLES = {
+    "device": "By device, in %",
+    "kind": "By kind of run, in %",
+    "precision": "By precision, in %",
+}
 
 
 def validation_text(report: Mapping[str, Any], *, rows: bool = False) -> RenderableType:
@@ -34,7 +38,7 @@ def validation_text(report: Mapping[str, Any], *, rows: bool = False) -> Rendera
     for quantity, title in (("step", "step time"), ("memory", "memory")):
         found = [s for s in sources if s["quantity"] == quantity]
         if found:
-            parts += [heading(f"Errors of the {title}"), _errors("source", found), Text()]
+            parts += [heading(f"Errors of the {title}, in %"), _errors("source", found), Text()]
     if len(sources) > 1 and report["all"]:
         parts += _totals(report)
     if not rows:
@@ -49,7 +53,7 @@ def _totals(report: Mapping[str, Any]) -> list[RenderableType]:
     parts: list[RenderableType] = []
     for key, title in _TITLES.items():
         parts += [heading(title), _errors(key, report["totals"][key]), Text()]
-    return [*parts, heading("All step times"), _errors("", [report["all"]]), Text()]
+    return [*parts, heading("All step times, in %"), _errors("", [report["all"]]), Text()]
 
 
 def _worst(sources: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -60,6 +64,7 @@ def _worst(sources: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def _cases(cases: Sequence[Mapping[str, Any]]) -> RenderableType:
     named = any("source" in case for case in cases)
+    left = (0, 4, 5) if named else (0, 4)
     rows = []
     for case in cases:
         unit = "s" if "measured_s" in case else "bytes"
@@ -70,15 +75,15 @@ def _cases(cases: Sequence[Mapping[str, Any]]) -> RenderableType:
         ]
         split = case["split"].replace("_", " ")
         source = [case["source"]] if named else []
-        rows.append([*source, case["id"], split, *values, f"{case['error_percent']:+.2f} %"])
-    heads = ("run", "split", "measured", "predicted", "error")
-    return columns(
-        ("source", *heads) if named else heads, rows, left=(0, 1, 2) if named else (0, 1)
-    )
+        rows.append([case["id"], *values, f"{case['error_percent']:+.2f} %", split, *source])
+    heads = ("run", "measured", "predicted", "error", "split")
+    return columns((*heads, "source") if named else heads, rows, left=left, optional=((4,),))
 
 
 def _errors(what: str, groups: Sequence[Mapping[str, Any]]) -> RenderableType:
-    return columns((what, *_HEADS), [[group["name"], *numbers(group)] for group in groups])
+    rows = [[group["name"], *(n.removesuffix(" %") for n in numbers(group))] for group in groups]
+    calibrated = 1 + _HEADS.index("calibrated")
+    return columns((what, *_HEADS), rows, optional=((calibrated,),))
 
 
 def numbers(group: Mapping[str, Any]) -> list[str]:

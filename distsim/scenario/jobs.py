@@ -95,9 +95,12 @@ def load_any(
     data, positions = read(source)
     if overrides:
         data = apply(data, overrides, positions)
-    if "jobs" not in data:
-        return build(data, positions)
-    return _jobs(data, positions)
+    return build_any(data, positions)
+
+
+def build_any(data: dict[str, Any], positions: Positions) -> Scenario | Jobs:
+    """Return the scenario of a file's content, of one job or of several."""
+    return _jobs(data, positions) if "jobs" in data else build(data, positions)
 
 
 def load_jobs(

@@ -133,12 +133,16 @@ def _schedule(scenario: Scenario) -> Schedule:
     """Return the schedule by name, or as a CSV file says."""
     given = scenario.plan
     name = given.schedule or ("interleaved" if given.virtual_stages > 1 else "1f1b")
-    return REGISTRY[name] if name in REGISTRY else _from_csv(scenario.beside(name))
+    if name in REGISTRY:
+        return REGISTRY[name]
+    path = scenario.located(name)
+    return _from_csv(read_text(path), Path(path).stem)
 
 
 @lru_cache(maxsize=16)
-def _from_csv(path: str) -> Schedule:
-    return read_csv(read_text(path), Path(path).stem)
+def _from_csv(text: str, name: str) -> Schedule:
+    """Return the schedule of a file, the same object for the same text."""
+    return read_csv(text, name)
 
 
 def _recompute(scenario: Scenario, spec: Model) -> Recompute:

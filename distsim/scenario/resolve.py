@@ -13,7 +13,6 @@ from distsim.cost.attention import with_kernel
 from distsim.cost.stack import DEFAULT_STACK, Stack, load_stack
 from distsim.engine.noise import Noise
 from distsim.errors import DistsimError, PlanError, ValueProblem
-from distsim.files import is_there
 from distsim.hardware.block import Block
 from distsim.hardware.catalogue import device as load_device
 from distsim.hardware.catalogue import load_topology
@@ -172,13 +171,13 @@ def _noise(scenario: Scenario, plan: Plan) -> Jitter | None:
 
 def _profile(scenario: Scenario) -> Profile:
     named = scenario.cluster.profile
-    return read_profile(_beside(scenario, named)) if named else NO_PROFILE
+    return read_profile(scenario.located(named)) if named else NO_PROFILE
 
 
 def _machine(scenario: Scenario, profile: Profile, stack: Stack) -> Machine:
     cluster = scenario.cluster
     topology = profile.on_topology(_topology(scenario))
-    name = _beside(scenario, cluster.device or topology.device_name)
+    name = scenario.located(cluster.device or topology.device_name)
     kernel = stack.attention_kernel
     device = _with_kernel(load_device(name, path=("cluster", "device")), kernel)
     device = profile.on_device(device)
@@ -238,12 +237,14 @@ def _topology(scenario: Scenario) -> Topology:
             rule="of >= devices",
             fix=f"set of to {cluster.devices} or more",
         )
-    where = _beside(scenario, cluster.topology)
+    given = cluster.topology
+    where = scenario.located(given) if isinstance(given, str) else given
     topology = load_topology(where, whole, path=("cluster", "topology"))
     if cluster.library is None:
         return topology
-    given = Block({"library": _beside(scenario, cluster.library)}, ("cluster",))
-    return replace(topology, library=read_library(given))
+    library: Any = cluster.library
+    library = scenario.located(library) if isinstance(library, str) else library
+    return replace(topology, library=read_library(Block({"library": library}, ("cluster",))))
 
 
 def _placed(scenario: Scenario, topology: Topology) -> npt.NDArray[np.int64]:
@@ -254,14 +255,6 @@ def _placed(scenario: Scenario, topology: Topology) -> npt.NDArray[np.int64]:
     )
 
 
-def _beside(scenario: Scenario, source: Any) -> Any:
-    """Return a path as seen from the scenario's directory, if a file is there, else as it is."""
-    if not isinstance(source, str):
-        return source
-    near = scenario.beside(source)
-    return near if is_there(near) else source
-
-
 def _model(scenario: Scenario) -> tuple[Model, tuple[str, ...]]:
     """Return the model, and what its file leaves open."""
     block = scenario.model
@@ -270,7 +263,7 @@ def _model(scenario: Scenario) -> tuple[Model, tuple[str, ...]]:
     if block.endswith(".json"):
         from distsim.scenario.importers.huggingface import model_from_config  # only where used
 
-        return model_from_config(_beside(scenario, block), path=("model",))
+        return model_from_config(scenario.located(block), path=("model",))
     return network(block, path=("model",)), ()
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, PrivateAttr, Tag
 
 from distsim.errors import Place
+from distsim.files import is_there
 from distsim.positions import Path, Positions
 from distsim.scenario.block import (
     BLOCK,
@@ -114,6 +115,11 @@ class Scenario(Block):
         """
         is_path = "/" in name or os.sep in name or name.endswith((".yaml", ".yml", ".json", ".csv"))
         return os.path.join(self._positions.directory, name) if is_path else name
+
+    def located(self, name: str) -> str:
+        """Return the path of a file beside the scenario if one is there, else the name itself."""
+        near = self.beside(name)
+        return near if is_there(near) else name
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, defaults included, that load back to an equal scenario."""

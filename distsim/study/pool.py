@@ -163,8 +163,7 @@ def _alone(scenario: Scenario) -> Outcome:
 
 def _tasks(scenarios: list[tuple[int, Scenario]], directory: str) -> list[tuple[int, Outcome]]:
     """Evaluate scenarios in a process of the pool, which outlives a sweep."""
-    if os.getcwd() != directory:
-        os.chdir(directory)
+    os.chdir(directory)
     with seldom_collected():
         return [(index, evaluate(scenario)) for index, scenario in scenarios]
 

@@ -146,3 +146,15 @@ def test_front_is_what_nobody_beats(seed):
     for i in kept:
         better = ((values <= values[i]).all(axis=1) & (values < values[i]).any(axis=1)).any()
         assert not better
+
+
+def test_the_best_does_not_depend_on_how_many_are_asked_for():
+    """Plans that are close by the longest path change places once transfers share links."""
+    scenario = load("llama3-70b-512xh100", ["batch.global_size=512"])
+    space = {"tp": [4, 8], "pp": [1, 2, 4], "zero_stage": [1, 3], "micro_size": [1]}
+    one, ten = (
+        ds.plan(scenario, devices=256, tokens="1T", top=top, space=space) for top in (1, 10)
+    )
+    assert len(one.top) == 1
+    assert one.best.outcome.step_s == ten.best.outcome.step_s
+    assert ten.best.outcome.step_s == min(c.outcome.step_s for c in ten.top)

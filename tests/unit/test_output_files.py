@@ -75,3 +75,32 @@ def test_a_plan_that_does_not_fit_is_written_too(
     assert main(["run", "gpt2-xl-8xa100", *big, "-o", str(target)]) == 1
     assert json.loads(target.read_text())["memory"]["fits"] is False
     assert "DS501: does not fit" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("run gpt2-xl-8xa100 -o /dev/full", "/dev/full cannot be written: no space left on device"),
+        ("run gpt2-xl-8xa100 --trace /dev/full", "/dev/full cannot be written: no space left"),
+        ("run gpt2-xl-8xa100 --html /dev/full", "/dev/full cannot be written: no space left"),
+        ("run gpt2-xl-8xa100 --chakra /dev/full", "/dev/full cannot be written: it is a file"),
+        ("whatif gpt2-xl-8xa100 -o .", ". cannot be written: it is a directory"),
+        ("topology draw dgx-a100 -o none/x.svg", "none/x.svg cannot be written: its directory"),
+        ("help --man-pages /dev/null/man1", "/dev/null/man1 cannot be written: not a directory"),
+        ("sweep gpt2-xl-8xa100 -o full", "DS665: full has no ending of a table"),
+    ],
+)
+def test_what_cannot_be_written_is_said(
+    words: str,
+    reason: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: DS") and reason in error
+    assert error.splitlines()[1].startswith("  rule: ")
+    assert list(tmp_path.iterdir()) == []

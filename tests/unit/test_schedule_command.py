@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from distsim.api import load, simulate
 from distsim.cli import main
 from distsim.report.schedule import Grid
 from distsim.schedule import REGISTRY
@@ -22,7 +23,10 @@ def printed(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-def test_all_schedules_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_schedules_are_listed_and_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     rows = printed(capsys)["schedules"]
     assert rows == printed(capsys, "list")["schedules"]
     assert [row["name"] for row in rows] == list(REGISTRY)
@@ -197,3 +201,18 @@ def test_a_summary_needs_no_more_than_a_schedule() -> None:
     assert record["bubble"]["closed_form"] is None
     assert record["bubble"]["measured"] == pytest.approx(2 / 5)
     assert [row["chunks"] for row in record["order"]] == [list(c) for c in looped(3, 1)]
+
+
+def test_a_file_of_the_working_directory_serves_a_shipped_scenario_and_may_change(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    times = []
+    for schedule in ("1f1b", "gpipe"):
+        printed(capsys, "show", schedule, "--stages", "8", "--microbatches", "12", "-o", "own.csv")
+        changes = ["plan.virtual_stages=1", "plan.schedule=own.csv", "batch.global_size=192"]
+        by_file = simulate(load("gpt3-175b-1024xa100", changes))
+        changes[1] = f"plan.schedule={schedule}"
+        times.append((by_file.step_s, simulate(load("gpt3-175b-1024xa100", changes)).step_s))
+        Path("own.csv").unlink()
+    assert all(a == pytest.approx(b, rel=1e-12) for a, b in times)

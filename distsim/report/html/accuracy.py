@@ -24,8 +24,8 @@ def accuracy_section(prediction: Prediction) -> Section | None:
     )  # fmt: skip
     about = (
         f"The step lies between {fmt_s(found.low_s)} and {fmt_s(found.high_s)} with "
-        f"{found.level:.0%} confidence, by the errors of published runs that are near in device, "
-        f"software, precision, plan and size (split conformal prediction; a weight of "
+        f"{100 * found.level:.0f} % confidence, by the errors of published runs that are near in "
+        f"device, software, precision, plan and size (split conformal prediction; a weight of "
         f"{found.runs:.3g} runs).{grown} The nearest:"
     )
     return table(

@@ -121,7 +121,8 @@ def table(
     Parameters
     ----------
     **more
-        ``sort``: number of the column by which it is sorted first, negative (from -1) for falling.
+        ``sort``: number of the column by which it is sorted first, negative (from -1) for falling;
+        ``plain``: true for one without filters.
     """
     found = [list(r) for r in rows]
     return section("table", name, title, about, columns=list(columns), rows=found, **more)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from distsim.hardware.topology import Topology
@@ -12,6 +13,7 @@ from distsim.report.html.page import Section, section
 from distsim.report.sheet import Sheet
 from distsim.report.topology_names import strokes_of
 from distsim.report.topology_plot import topology_body
+from distsim.store import Same
 from distsim.units import fmt_bytes, fmt_bytes_per_s
 
 #: Least utilisation of each colour but the first; the first is for links that carry nothing.
@@ -59,10 +61,17 @@ def level(utilisation: float) -> int:
 
 def _drawing(topology: Topology, usage: Usage) -> dict[str, Any]:
     """Return boxes, lines and words in inches, y upwards; lines say the number of their colour."""
-    strokes = [replace(stroke, colour=f"{at}") for at, stroke in enumerate(strokes_of(topology))]
-    sheet, width, height = topology_body(topology, strokes)
+    sheet, width, height = _body(Same(topology))
     levels = {f"{at}": level(c.max_utilisation) for at, c in enumerate(usage.classes)}
     return {"width": width, "height": height, **_shapes(sheet, levels)}
+
+
+@lru_cache(maxsize=4)
+def _body(topology: Same) -> tuple[Sheet, float, float]:
+    """Return the drawing and its size in inches: made once for all that runs on a topology."""
+    found: Topology = topology.of
+    strokes = [replace(stroke, colour=f"{at}") for at, stroke in enumerate(strokes_of(found))]
+    return topology_body(found, strokes)
 
 
 def _shapes(sheet: Sheet, levels: Mapping[str, int]) -> dict[str, Any]:

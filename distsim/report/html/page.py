@@ -34,7 +34,13 @@ SCRIPTS = (
     "topology.js",
     "choices.js",
     "code.js",
+    "page.js",
     "main.js",
+)
+#: Names of the scripts that a page of another kind mounts views with.
+EXPORTS = (
+    *("codeActions", "drawSection", "factsOf", "forget", "format", "make", "numbersOf", "theme"),
+    "views",
 )
 STYLES = ("style.css", "views.css", "print.css")
 #: Letters that end a script element, open a comment, or end a line of a script where they stand in
@@ -149,6 +155,17 @@ def html(page: Page) -> Iterator[str]:
     yield f"<script>{script}</script>\n</body>\n</html>\n"
 
 
+def script_module() -> str:
+    """Return the views as one ECMAScript module, for pages that are not a file (`EXPORTS`)."""
+    text = _texts(SCRIPTS[:-1], "\n\n")
+    return f"{text}\n\nexport {{ {', '.join(EXPORTS)} }};\n"
+
+
+def style_sheet() -> str:
+    """Return the styles of the views."""
+    return _joined("css", STYLES)
+
+
 def json_text(values: Any) -> str:
     """Return JSON that may stand inside a script element.
 
@@ -171,8 +188,11 @@ def _hash(text: str) -> str:
 @lru_cache(maxsize=2)
 def _joined(ending: str, names: tuple[str, ...]) -> str:
     """Return the content of an element: all files of a kind, one after another."""
-    static = files("distsim.report.html") / "static"
-    texts = [(static / name).read_text("utf-8").strip() for name in names]
     if ending == "js":
-        return '"use strict";\n(() => {\n' + "\n\n".join(texts) + "\n})();"
-    return "\n".join(texts)
+        return '"use strict";\n(() => {\n' + _texts(names, "\n\n") + "\n})();"
+    return _texts(names, "\n")
+
+
+def _texts(names: Sequence[str], between: str) -> str:
+    static = files("distsim.report.html") / "static"
+    return between.join((static / name).read_text("utf-8").strip() for name in names)

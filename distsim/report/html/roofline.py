@@ -117,6 +117,6 @@ def _point(o: Operator, total_s: float) -> list[Any]:
     share = o.time_s / total_s
     said = (
         f"{o.name}, {o.way}: {o.intensity:,.3g} FLOP a byte, {fmt_flop_per_s(o.flop_per_s)}, "
-        f"{share:.1%} of kernel time, {fmt_s(o.time_s)} on all ranks"
+        f"{100 * share:.1f} % of kernel time, {fmt_s(o.time_s)} on all ranks"
     )
     return [o.intensity, o.flop_per_s, said, share]

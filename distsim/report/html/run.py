@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from distsim.prediction.jobs import JobsPrediction
@@ -36,15 +36,19 @@ def run_html(prediction: Prediction, scenario: Scenario) -> Iterator[str]:
         What was predicted; the page shows it as YAML.
     """
     named = scenario_section(scenario)
-    page = Page(
+    yield from html(run_page(prediction, [*sections(prediction), named]))
+
+
+def run_page(prediction: Prediction, found: Sequence[Section]) -> Page:
+    """Return the page of a prediction with some of its sections."""
+    return Page(
         title=prediction.scenario,
         kind="run",
         numbers=numbers(prediction),
         facts=[*facts(prediction).items(), ("bottleneck", prediction.bottleneck)],
-        sections=[*sections(prediction), named],
+        sections=found,
         warnings=prediction.warnings,
     )
-    yield from html(page)
 
 
 def scenario_section(scenario: Scenario) -> Section:
@@ -60,7 +64,9 @@ def numbers(prediction: Prediction) -> list[Number]:
     each = p.resolved["sequence_length"] if unit != "tokens" else 1
     between = ""
     if found is not None:
-        between = f"{fmt_s(found.low_s)} to {fmt_s(found.high_s)}, {found.level:.0%} interval"
+        between = (
+            f"{fmt_s(found.low_s)} to {fmt_s(found.high_s)}, {100 * found.level:.0f} % interval"
+        )
     share = p.memory.peak_bytes / p.memory.capacity_bytes
     return [
         Number("step time", fmt_s(p.step_s), between),
@@ -89,16 +95,22 @@ def numbers(prediction: Prediction) -> list[Number]:
 
 def sections(prediction: Prediction) -> list[Section]:
     """Return all sections of a prediction but the scenario."""
+    made = [make() for make in makers(prediction).values()]
+    return [one for one in made if one is not None]
+
+
+def makers(prediction: Prediction) -> dict[str, Callable[[], Section | None]]:
+    """Return what makes each section of a prediction, by its anchor, in the order of the page."""
     timeline = prediction.timeline
-    found = [
-        losses_section(prediction),
-        timeline_section(prediction),
-        memory_section(prediction),
-        network_section(timeline.program.network.topology, prediction.links),
-        roofline_section(timeline),
-        accuracy_section(prediction),
-    ]
-    return [one for one in found if one is not None]
+    network = timeline.program.network
+    return {
+        "losses": lambda: losses_section(prediction),
+        "timeline": lambda: timeline_section(prediction),
+        "memory": lambda: memory_section(prediction),
+        "network": lambda: network_section(network.topology, prediction.links),
+        "roofline": lambda: roofline_section(timeline),
+        "accuracy": lambda: accuracy_section(prediction),
+    }
 
 
 def _shared(prediction: JobsPrediction) -> Section:
@@ -134,13 +146,18 @@ def _shared(prediction: JobsPrediction) -> Section:
 
 def jobs_html(prediction: JobsPrediction, jobs: Jobs) -> Iterator[str]:
     """Yield the page of several jobs on one fabric: what sharing costs, then each job."""
+    yield from html(jobs_page(prediction, jobs))
+
+
+def jobs_page(prediction: JobsPrediction, jobs: Jobs) -> Page:
+    """Return the page of several jobs on one fabric."""
     of_jobs: list[Section] = []
     for number, (job, scenario) in enumerate(zip(prediction.jobs, jobs.scenarios, strict=True)):
         for one in (losses_section(job.prediction), scenario_section(scenario)):
             title = f"{job.name}: {one['title'][0].lower()}{one['title'][1:]}"
             of_jobs.append(one | {"id": f"{one['id']}-{number}", "title": title})
     worst = max(prediction.jobs, key=lambda job: job.slowdown)
-    page = Page(
+    return Page(
         title=prediction.scenario,
         kind="run",
         numbers=[
@@ -159,4 +176,3 @@ def jobs_html(prediction: JobsPrediction, jobs: Jobs) -> Iterator[str]:
             f"{job.name}: {text}" for job in prediction.jobs for text in job.prediction.warnings
         ],
     )
-    yield from html(page)

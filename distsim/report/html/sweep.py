@@ -36,27 +36,29 @@ _COLUMNS = (
 
 def sweep_html(result: Sweep) -> Iterator[str]:
     """Yield the page of a sweep in pieces."""
+    yield from html(sweep_page(result))
+
+
+def sweep_page(result: Sweep) -> Page:
+    """Return the page of a sweep."""
     counts = result.counts
-    found = [*_scaling(result), _rows(result)]
-    yield from html(
-        Page(
-            title=result.scenario,
-            kind="sweep",
-            numbers=[
-                Number(
-                    "combinations",
-                    f"{len(result.rows):,}",
-                    f"{counts['ok']:,} ok, {counts['does not fit']:,} do not fit, "
-                    f"{counts['not possible']:,} not possible",
-                ),
-                *_best_numbers(result),
-            ],
-            facts=[
-                *((a.key, ", ".join(quantity("", v) for v in a.values)) for a in result.axes),
-                *((f"along: {a.key}", ", ".join(map(str, a.values))) for a in result.along),
-            ],
-            sections=found,
-        )
+    return Page(
+        title=result.scenario,
+        kind="sweep",
+        numbers=[
+            Number(
+                "combinations",
+                f"{len(result.rows):,}",
+                f"{counts['ok']:,} ok, {counts['does not fit']:,} do not fit, "
+                f"{counts['not possible']:,} not possible",
+            ),
+            *_best_numbers(result),
+        ],
+        facts=[
+            *((a.key, ", ".join(quantity("", v) for v in a.values)) for a in result.axes),
+            *((f"along: {a.key}", ", ".join(map(str, a.values))) for a in result.along),
+        ],
+        sections=[*_scaling(result), _rows(result)],
     )
 
 

@@ -214,7 +214,7 @@ def _expected(training: Training, factor: float, failures: Failures) -> float:
             "DS678",
             f"a failure comes every {fmt_s(failures.mtbf_s)}, and an interval takes "
             f"{fmt_s(training.interval_s)} of work after {fmt_s(failures.restart_s)} of restart",
-            rule=f"at least {LEAST:.1%} of the time is useful",
+            rule=f"at least {100 * LEAST:.1f} % of the time is useful",
             fix="take checkpoints more often (--checkpoint-interval auto), restart faster, or use "
             "fewer devices",
         )

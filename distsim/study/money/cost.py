@@ -219,7 +219,7 @@ def rate_of(
         raise _unpriced(prices, device, pricing)
     found = table["on-demand"]
     value = prices.convert(found, money) * (1.0 - off.value)
-    said = (f"price: {found}, less {off.value:.0%}: {off}",)
+    said = (f"price: {found}, less {100 * off.value:.0f} %: {off}",)
     return Rate(pricing, money, value, 0.0, (("rent", value),), said)
 
 

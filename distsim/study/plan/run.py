@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import inf, isfinite
 
 from distsim.errors import InfeasibleError
@@ -26,6 +27,9 @@ from distsim.study.plan.search import (
 from distsim.study.plan.space import candidates, scenario_of
 from distsim.units import fmt_s
 
+#: Best plans by the longest path that are simulated, however few are asked for.
+SETTLED = 10
+
 
 def plan(asked: Question, runner: Runner, on_result: OnResult | None = None) -> Planned:
     """Search the best plans.
@@ -49,7 +53,9 @@ def plan(asked: Question, runner: Runner, on_result: OnResult | None = None) -> 
     given = bounded(sources, found)
     if not given.fits.any():
         raise _too_large(asked, given)
-    common = (sources, given, asked.meter, asked.wanted)
+    # Candidates that are close by the longest path may change places once they are simulated.
+    wide = replace(asked.wanted, top=max(asked.wanted.top, SETTLED))
+    common = (sources, given, asked.meter, wide)
     with seldom_collected():
         done = search(*common, None, on_result, evaluator=asked.evaluator)
         final = settle(*common, runner, done, on_result)

@@ -14,6 +14,9 @@ const copyText = async (text, node) => {
   }
 };
 
+// What else may be done with a text: functions that return a button for it.
+const codeActions = [];
+
 const drawCode = (host, text, file) => {
   const shown = make.html("code", null, text);
   const done = make.html("span", { class: "done", role: "status" });
@@ -25,7 +28,7 @@ const drawCode = (host, text, file) => {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   } }, `Save as ${file}`);
-  host.append(make.html("div", { class: "controls" }, copy, save, done));
+  host.append(make.html("div", { class: "controls" }, copy, save, codeActions.map((action) => action(text)), done));
   host.append(make.html("pre", { tabindex: "0", role: "region", "aria-label": file }, shown));
 };
 

@@ -26,7 +26,7 @@ const make = (() => {
 })();
 
 // Draws again when the place of a drawing changes its width, the theme changes, or the page is printed.
-const redraws = new Set();
+const redraws = new Map();
 // Width of a drawing on paper: an A4 page without its margins.
 const PAPER = 680;
 let printing = false;
@@ -38,7 +38,11 @@ const onLayout = (host, draw) => {
     width = host.clientWidth;
     again();
   }).observe(host);
-  redraws.add(again);
+  redraws.set(host, again);
+};
+// Lets go of the drawings inside of a part of the page that is taken away.
+const forget = (part) => {
+  for (const host of redraws.keys()) if (part.contains(host)) redraws.delete(host);
 };
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();

@@ -1,9 +1,10 @@
-// Tables that can be sorted by any column and filtered by words or by the values of a column.
+// Tables that can be sorted by any column and filtered by words or by the values of a column, unless
+// they are plain.
 const MOST_ROWS = 100;
 
 views.table = (section, host) => drawTable(host, section);
 
-const drawTable = (host, { title, columns, rows, sort, chosen }) => {
+const drawTable = (host, { title, columns, rows, sort, chosen, plain }) => {
   const writers = columns.map((c) => format.writer(c.unit));
   const text = (row, at) => (row[at] === null || row[at] === undefined ? "" : typeof row[at] === "number" ? writers[at](row[at]) : typeof row[at] === "boolean" ? (row[at] ? "yes" : "no") : String(row[at]));
   const words = rows.map((row) => columns.map((_, at) => text(row, at)));
@@ -46,7 +47,7 @@ const drawTable = (host, { title, columns, rows, sort, chosen }) => {
     count.textContent = total === rows.length ? `${format.count(total)} rows` : `${format.count(total)} of ${format.count(rows.length)} rows`;
   };
   const controls = filters({ columns, words, onQuery: (q) => { query = q; fill(); }, onPick: (at, value) => { if (value === null) picks.delete(at); else picks.set(at, value); fill(); } });
-  if (rows.length > 6) host.append(make.html("div", { class: "controls" }, controls, count));
+  if (rows.length > 6 && !plain) host.append(make.html("div", { class: "controls" }, controls, count));
   const grid = make.html("table", null, make.html("caption", { class: "hidden" }, title), make.html("thead", null, make.html("tr", null, heads)), body);
   host.append(make.html("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, grid), more);
   fill();

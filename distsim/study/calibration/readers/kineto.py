@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -84,6 +84,10 @@ def read(document: Document) -> Readings:
     return trace.findings.readings(steps, kernels, collectives)
 
 
+def _left_out(logged: Sequence[Logged]) -> str:
+    return "1 step is left out" if len(logged) == 1 else f"{len(logged)} steps are left out"
+
+
 class _Trace:
     """Events of a trace by what they are."""
 
@@ -141,6 +145,10 @@ class _Trace:
     def _operators(self) -> Iterator[tuple[Op | None, list[str], float]]:
         """Yield each call of an operator with its kernels and the time of all of them."""
         if not self._kernels:
+            if self._leaves:
+                self.findings.note(
+                    "the trace has no kernels of an accelerator: its operators ran on the processor"
+                )
             for event in self._leaves:
                 yield _op(event), [str(event["name"])], event["dur"] * _US
             return
@@ -221,13 +229,11 @@ class _Trace:
         facts = {"cluster": {"devices": devices}} if type(devices) is int else {}
         try:
             if not self.findings.document.base.data:
-                self.findings.note(
-                    f"{len(logged)} steps are left out: no scenario stands beside it"
-                )
+                self.findings.note(f"{_left_out(logged)}: no scenario stands beside it")
                 return []
             found, _ = completed_steps(self.findings, [(facts, summary([logged]))])
         except DistsimError as error:
-            self.findings.note(f"{len(logged)} steps are left out: {reason(error, '')}")
+            self.findings.note(f"{_left_out(logged)}: {reason(error, '')}")
             return []
         if found:
             self.findings.note("steps under the profiler are somewhat longer than without")
