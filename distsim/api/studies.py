@@ -1,148 +1,43 @@
-"""The Python interface: pure functions, no prints, no files written.
-
->>> import distsim as ds
->>> s = ds.load("gpt3-175b-1024xa100")
->>> r = ds.simulate(s)
->>> faster = ds.simulate(s.with_(plan={"tp": 4, "pp": 16}))
-"""
+"""Studies: many predictions, and what follows from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from distsim.prediction.anatomy import case_anatomy
-from distsim.prediction.jobs import JobsPrediction, predict_jobs
-from distsim.prediction.predict import Memory, Prediction, memory, predict
-from distsim.scenario.jobs import Jobs, resolve_jobs
-from distsim.scenario.jobs import load_any as _load_any
-from distsim.scenario.jobs import load_jobs as _load_jobs
-from distsim.scenario.load import load as _load
-from distsim.scenario.resolve import resolve
+from distsim.prediction.predict import Prediction
 from distsim.scenario.schema import Scenario
-from distsim.study.interval import interval, traits
 
 if TYPE_CHECKING:
+    from distsim.study.calibration.calibrate import Calibration
     from distsim.study.diff.run import Diff
+    from distsim.study.evaluate import Outcome
+    from distsim.study.plan.result import Planned
+    from distsim.study.sweep.run import Sweep
+    from distsim.study.validate import ValidationReport
+    from distsim.study.whatif.changes import Change
+    from distsim.study.whatif.run import Effect, WhatIf
 
 
-def load(source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()) -> Scenario:
-    """Load a scenario from a path, the name of a shipped one, or a mapping.
-
-    Parameters
-    ----------
-    set_ : sequence of str
-        Changes such as ``plan.tp=4``.
-
-    Raises
-    ------
-    DistsimError
-        With code, file, line, value, rule and fix.
-    """
-    return _load(source, set_)
-
-
-def simulate(scenario: Scenario, *, evaluator: str | None = None, fold: bool = True) -> Prediction:
-    """Predict one optimizer step of a scenario.
+def validate(source: str | None = None) -> ValidationReport:
+    """Compare predictions with published measurements, of one source or of all.
 
     Parameters
     ----------
-    evaluator : str, optional
-        ``auto``, ``graph`` or ``event``; by default what the scenario says.
-    fold : bool
-        False simulates every rank instead of one of each kind.
-    """
-    case = resolve(scenario)
-    prediction = predict(case, evaluator=evaluator, fold=fold)
-    return replace(prediction, interval=interval(prediction.step_s, traits(case)))
-
-
-def load_jobs(source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()) -> Jobs:
-    """Load a scenario of several jobs on one cluster.
-
-    Raises
-    ------
-    DistsimError
-        As `load`; DS246 where the file has no ``jobs``.
-    """
-    return _load_jobs(source, set_)
-
-
-def load_any(
-    source: str | PathLike[str] | Mapping[str, Any], set_: Sequence[str] = ()
-) -> Scenario | Jobs:
-    """Load a scenario of one job or of several, whichever the source is; see `load`."""
-    return _load_any(source, set_)
-
-
-def simulate_jobs(jobs: Jobs, *, fold: bool = True) -> JobsPrediction:
-    """Predict the steps of several jobs that share a fabric."""
-    return predict_jobs(jobs.name, resolve_jobs(jobs), fold=fold)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What a scenario comes to without running it."""
-
-    scenario: str
-    model: str
-    parameters: int
-    plan: dict[str, Any]
-    resolved: dict[str, Any]
-    memory: Memory
-    warnings: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "scenario": self.scenario,
-            "model": self.model,
-            "parameters": self.parameters,
-            "plan": self.plan,
-            "resolved": self.resolved,
-            "memory": self.memory.to_dict(),
-            "warnings": list(self.warnings),
-        }
-
-
-def check(scenario: Scenario) -> CheckReport:
-    """Check a scenario: names, plan, memory."""
-    case = resolve(scenario)
-    return CheckReport(
-        case.name,
-        case.model,
-        case.parameters,
-        case.inputs.plan.to_dict(),
-        case.resolved,
-        memory(case),
-        case.warnings,
-    )
-
-
-def operators(scenario: Scenario) -> dict[str, Any]:
-    """Return what one micro batch of a scenario computes, moves and keeps, operator by operator.
+    source : str, optional
+        Name of a source, ``"korthikanti-2022"``.
 
     Returns
     -------
-    dict
-        ``samples, length, forward_flop, forward_and_backward_flop, activation_bytes`` of the micro
-        batch, and ``operators``: a dict for each, with ``operator, times, parameters, forward_flop,
-        forward_bytes, flop_per_byte, backward_flop, saved_bytes, bound, forward_s, backward_s`` of
-        one time that it runs. Of the whole model, before the plan divides it.
+    ValidationReport
+        Every row with its prediction and error, and the errors by source.
+
+    Raises
+    ------
+    UsageError
+        DS610, an unknown source.
     """
-    return case_anatomy(resolve(scenario))
-
-
-def check_jobs(jobs: Jobs) -> list[CheckReport]:
-    """Check every job of a scenario of several: names, plan, memory, devices that are free."""
-    resolve_jobs(jobs)
-    return [check(scenario) for scenario in jobs.scenarios]
-
-
-def validate(source: str | None = None) -> Any:
-    """Compare predictions with published measurements, of one source or of all."""
     from distsim.study.validate import validate as run
 
     return run(source)
@@ -157,7 +52,7 @@ def calibrate(
     name: str = "calibrated",
     only: Sequence[str] = (),
     keep: Sequence[str] = (),
-) -> Any:
+) -> Calibration:
     """Fit a profile to measurements in files: see `distsim.study.calibration.calibrate`.
 
     Parameters
@@ -192,8 +87,8 @@ def sweep(
     jobs: int | None = None,
     scheduler: str | None = None,
     cache: str | PathLike[str] | None = None,
-    on_result: Callable[[int, Any], None] | None = None,
-) -> Any:
+    on_result: Callable[[int, Outcome], None] | None = None,
+) -> Sweep:
     """Evaluate every combination of some values of a scenario.
 
     Parameters
@@ -240,44 +135,6 @@ def sweep(
     return sweep_of(found, runner=chosen, cache=cache, on_result=on_result)
 
 
-def training_cost(
-    scenario: Scenario,
-    *,
-    tokens: float | str | None = None,
-    steps: int | None = None,
-    pricing: str = "on-demand",
-    prices: str | None = None,
-    region: str | None = None,
-    currency: str | None = None,
-) -> Any:
-    """Return what a whole training costs: see `distsim.study.money.training.cost`."""
-    from distsim.study.money.training import cost as run
-
-    return run(
-        scenario,
-        tokens=tokens,
-        steps=steps,
-        pricing=pricing,
-        prices=prices,
-        region=region,
-        currency=currency,
-    )
-
-
-def compute_optimal(**question: Any) -> Any:
-    """Return what to train: see `distsim.study.money.optimal.compute_optimal`."""
-    from distsim.study.money.optimal import compute_optimal as run
-
-    return run(**question)
-
-
-def goodput(scenario: Scenario, **options: Any) -> Any:
-    """Return how long a training takes with failures: see `distsim.study.goodput.run.goodput`."""
-    from distsim.study.goodput.run import goodput as run
-
-    return run(scenario, **options)
-
-
 def plan(
     scenario: str | PathLike[str] | Mapping[str, Any] | Scenario,
     *,
@@ -291,9 +148,9 @@ def plan(
     set_: Sequence[str] = (),
     space: Mapping[str, object] | str | PathLike[str] | None = None,
     jobs: int | None = 1,
-    on_result: Callable[[Any], None] | None = None,
+    on_result: Callable[[object], None] | None = None,
     **options: Any,
-) -> Any:
+) -> Planned:
     """Find the cluster size and the parallel plan that train a scenario.
 
     Parameters
@@ -317,7 +174,8 @@ def plan(
     jobs : int, optional
         Processes; None for one a processor.
     on_result : callable, optional
-        Called with each `Outcome` as it comes.
+        Called with the number of each plan that is timed, then with the `Outcome` of each that is
+        predicted.
     **options
         ``pricing``, ``prices``, ``region``, ``currency``, ``start``, ``with_failures``,
         ``mtbf_device``: see `distsim.study.plan.question.Limits`.
@@ -348,8 +206,33 @@ def plan(
     return ask(scenario, devices, limits, set_=set_, space=space, jobs=jobs, on_result=on_result)
 
 
-def whatif(scenario: Scenario, changes: Any = None, *, on_result: Any = None) -> Any:
-    """Return what small changes gain: see `distsim.study.whatif.run.whatif`."""
+def whatif(
+    scenario: Scenario,
+    changes: Sequence[Change] | None = None,
+    *,
+    on_result: Callable[[Effect], None] | None = None,
+) -> WhatIf:
+    """Return what each of some small changes gains, the most first.
+
+    Parameters
+    ----------
+    changes : sequence of Change, optional
+        By default the usual ones: faster links and memory, other degrees of parallelism, no
+        recomputation (`distsim.study.whatif.changes`).
+    on_result : callable, optional
+        Called with each `Effect`.
+
+    Returns
+    -------
+    WhatIf
+        What explains the step, in seconds by resource, and the effect of each change: predicted by
+        running it, or the reason why it cannot be.
+
+    Raises
+    ------
+    DistsimError
+        Where the scenario itself is not possible.
+    """
     from distsim.study.whatif.run import whatif as run
 
     return run(scenario, changes, on_result=on_result)
@@ -359,7 +242,7 @@ def diff(
     a: Scenario | Prediction | str | PathLike[str],
     b: Scenario | Prediction | str | PathLike[str],
     *,
-    on_result: Callable[[Any], None] | None = None,
+    on_result: Callable[[Outcome], None] | None = None,
 ) -> Diff:
     """Return what changed from one scenario or result to another, and what each change did.
 
@@ -387,10 +270,3 @@ def diff(
     from distsim.study.diff.sides import side_of
 
     return run(side_of(a), side_of(b), on_result)
-
-
-def trace(prediction: Prediction) -> Iterator[str]:
-    """Yield a prediction's timeline as a trace that Perfetto opens, in pieces of JSON."""
-    from distsim.report.trace_prediction import prediction_chunks
-
-    return prediction_chunks(prediction)
