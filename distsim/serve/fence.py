@@ -77,7 +77,7 @@ def _check(arguments: tuple[Any, ...], roots: tuple[str, ...]) -> None:
     if len(arguments) > 2 and isinstance(arguments[2], int) and arguments[2] & _WRITES:
         raise PermissionError("nothing is written here")
     name = os.fsdecode(path)
-    if name not in _DEVICES and not os.path.realpath(name).startswith(roots):
+    if name not in _DEVICES and not _real(name).startswith(roots):
         raise PermissionError("only installed files are read here")
 
 
