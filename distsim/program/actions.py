@@ -124,14 +124,11 @@ class Work:
             gather[:] = forward
         if data.reduce == "each":
             reduce = completes
-        batch = self.batch_of()
-        for chunk in np.unique(order.chunk):
-            for step in range(self.batches):
-                here = (order.chunk == chunk) & (batch == step)
-                if data.gather == "first":
-                    gather[np.flatnonzero(here & forward)[0]] = True
-                if data.reduce == "last":
-                    reduce[np.flatnonzero(here & completes)[-1]] = True
+        batch_chunk = self.batch_of() * self.chunks + order.chunk
+        if data.gather == "first":
+            gather[_last(batch_chunk, np.flatnonzero(forward)[::-1])] = True
+        if data.reduce == "last":
+            reduce[_last(batch_chunk, np.flatnonzero(completes))] = True
         return gather, reduce
 
     def batch_of(self) -> Ints:
@@ -146,6 +143,13 @@ class Work:
         for step in range(self.batches - 1):
             out[np.flatnonzero((batch == step) & (self.order.kind != FORWARD))[-1]] = True
         return out
+
+
+def _last(key: Ints, places: Ints) -> Ints:
+    """Return the last of some places for each key that they have."""
+    found = np.full(int(key.max(initial=0)) + 1, -1, dtype=np.int64)
+    found[key[places]] = places  # of several, the last stays
+    return found[found >= 0]
 
 
 __all__ = ["ROW", "ClassProgram", "Hook", "Work"]

@@ -85,6 +85,12 @@ def _grouped(work: Work) -> Grouped:
         + 64 * (order.chunk + work.chunks * work.variant_of[order.microbatch])
     )
     paired = order.paired if len(order.paired) else np.zeros(len(codes), dtype=bool)
+    if not paired.any():
+        distinct = np.flatnonzero(np.bincount(codes))
+        number = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.int64)
+        number[distinct] = np.arange(len(distinct))
+        ones = tuple((code, -1) for code in distinct.tolist())
+        return Grouped(np.arange(len(codes)), ones, number[codes])
     second = np.concatenate([[False], paired[:-1]])
     lead = np.flatnonzero(~second)
     following = np.append(codes[1:], 0)[lead]

@@ -141,16 +141,16 @@ def _made_route(
     ordered = _ordered([c[2].tolist() for c in columns], [c[5].tolist() for c in columns])
     if ordered is None:
         return None
-    periods = None
+    turns, periods = np.asarray(ordered), None
     if of is not None:
         periods = repeated(of, *([c[i] for c in columns] for i in (1, 2, 5)))
         if periods is None:
             return None
-        place = np.empty(len(ordered), dtype=np.int64)
-        place[ordered] = np.arange(len(ordered))
+        place = np.empty(len(turns), dtype=np.int64)
+        place[turns] = np.arange(len(turns))
         periods = place[periods]
     stages, cells, slots, along, numbers, fills = (
-        np.concatenate(parts)[ordered].tolist() for parts in zip(*columns, strict=True)
+        np.concatenate(parts)[turns].tolist() for parts in zip(*columns, strict=True)
     )
     return Route(stages, cells, slots, along, numbers, fills, there.size, chains, periods)
 
@@ -190,21 +190,31 @@ def _ordered(waits: Sequence[list[int]], fills: Sequence[list[int]]) -> list[int
         Passes, counted through all stages.
     """
     slots = 1 + max((max(mine, default=0) for mine in fills), default=0)
-    filled = bytearray(slots + 1)
+    # After the slots: one that is never filled, and one that is, for -1.
+    filled = bytearray(slots + 2)
+    filled[-1] = 1
+    left = [zip(*both, strict=True) for both in zip(waits, fills, strict=True)]
+    #: What the next pass of each stage waits for and fills.
+    stuck = [next(rest, (slots, slots)) for rest in left]
     at = [0] * len(waits)
     base = [0, *accumulate(len(mine) for mine in waits)]
     out: list[int] = []
     while len(out) < base[-1]:
         before = len(out)
-        for stage, (slot, into) in enumerate(zip(waits, fills, strict=True)):
-            first = end = at[stage]
-            for end in range(first, len(slot)):
-                if slot[end] >= 0 and not filled[slot[end]]:
+        for stage, rest in enumerate(left):
+            slot, into = stuck[stage]
+            if not filled[slot]:
+                continue
+            filled[into] = 1
+            end = at[stage] + 1
+            stuck[stage] = (slots, slots)
+            for slot, into in rest:
+                if not filled[slot]:
+                    stuck[stage] = (slot, into)
                     break
-                filled[into[end]] = 1
-            else:
-                end = len(slot)
-            out += range(base[stage] + first, base[stage] + end)
+                filled[into] = 1
+                end += 1
+            out += range(base[stage] + at[stage], base[stage] + end)
             at[stage] = end
         if len(out) == before:
             return None
