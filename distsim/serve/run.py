@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,8 @@ async def _serve(
     from distsim.serve.app import application
     from distsim.serve.pool import Pool
 
+    # That a process was seen to end in two places is no news to anybody.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     pool = Pool(jobs, cache)
     config = Config(
         application(pool, host),

@@ -20,7 +20,7 @@ NAME = "predictions.json"
 OF = "made of"
 #: Parts of the package that no prediction of a published run passes through.
 _BESIDE = (
-    *("cli/", "codes/", "report/", "measure/", "study/", "api/"),
+    *("cli/", "codes/", "report/", "measure/", "study/", "api/", "serve/"),
     *("data/accuracy/", "data/prices/", "data/scenarios/"),
 )
 

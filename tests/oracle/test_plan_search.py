@@ -158,3 +158,12 @@ def test_the_best_does_not_depend_on_how_many_are_asked_for():
     assert len(one.top) == 1
     assert one.best.outcome.step_s == ten.best.outcome.step_s
     assert ten.best.outcome.step_s == min(c.outcome.step_s for c in ten.top)
+
+
+def test_bounds_are_close_to_the_steps(everything):
+    """A bound that is far below its step prunes nothing (benchmarks/plan_speed.py: larger jobs)."""
+    _, given, _, steps = everything
+    share = given.step_s / steps
+    assert share.max() <= 1.0
+    assert np.median(share) > 0.9
+    assert share.min() > 0.5
