@@ -6,6 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
+
+# Whoever wants the same examples each time, as .ci/run does, asks for them; others draw new ones.
+settings.register_profile("same", derandomize=True, database=None)
+if os.environ.get("DISTSIM_EXAMPLES") == "same":
+    settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -107,6 +107,10 @@ def dirichlet_shares(alpha: float, experts: int, layers: int, seed: int, path: P
     return generator.dirichlet(np.full(experts, float(alpha)), size=layers)
 
 
+#: Popularity below which an expert is never chosen: one in more tokens than there are.
+_NEVER = 1e-100
+
+
 def routed_shares(popularity: Floats, top_k: int) -> Floats:
     """Return the shares of rows when each token goes to `top_k` different experts.
 
@@ -118,6 +122,8 @@ def routed_shares(popularity: Floats, top_k: int) -> Floats:
     popularity : float64[layers, experts]
         Not negative; each layer sums to 1.
     """
+    # What nobody ever chooses would only overflow below.
+    popularity = np.where(popularity < _NEVER, 0.0, popularity)
     chosen = np.count_nonzero(popularity, axis=1, keepdims=True)
     # Too few experts to choose from: what is left goes to all others alike.
     shares = np.where((chosen < top_k) & (popularity == 0.0), 1e-12, popularity)

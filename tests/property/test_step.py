@@ -114,6 +114,19 @@ BEGINS_WITH_A_COLLECTIVE = {
 }  # fmt: skip
 
 
+@pytest.mark.xfail(strict=True, reason="folded 0.06 % slower: groups that share links, not in step")
+def test_folding_changes_nothing_where_strided_groups_share_adapters():
+    """Found by the test below; unfolded, collectives of groups that share links have own tasks."""
+    scenario = _scenario(
+        BEGINS_WITH_A_COLLECTIVE
+        | {"devices": 32, "tp": 8, "pp": 1, "v": 1, "zero": 0, "schedule": "gpipe", "sp": False}
+        | {"recompute": "none", "overlap": True, "p2p": False, "micro": 1, "topology": "narrow"}
+        | {"bucket": "1 MB", "prefetch": 1, "placement": "strided", "spare": 0}
+    )
+    folded, whole = (simulate(scenario, evaluator="event", fold=fold) for fold in (True, False))
+    assert folded.step_s == pytest.approx(whole.step_s, rel=REL)
+
+
 @several
 @given(scenarios)
 @example(BEGINS_WITH_A_COLLECTIVE | {"p2p": True})
