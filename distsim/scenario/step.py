@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from math import ceil, log2
 
 import numpy as np
 import numpy.typing as npt
@@ -17,31 +15,29 @@ from distsim.hardware.device import Device
 from distsim.parallel.compression import Options, compression
 from distsim.parallel.compressions.base import Compression
 from distsim.parallel.context import ContextParallel
-from distsim.parallel.data import DataParallel, Domain, data_parallel, shards
+from distsim.parallel.data import data_parallel
 from distsim.parallel.dispatch import DISPATCHERS, sent_copies
 from distsim.parallel.division import PLAIN, Division, Software
 from distsim.parallel.expert import ExpertParallel
 from distsim.parallel.layers import balanced_layers
 from distsim.parallel.load import ExpertLoad, dirichlet_shares, expert_load, histogram_shares
-from distsim.parallel.offload import Offload
 from distsim.parallel.plan import Plan
 from distsim.parallel.recompute import layer_unit, plain_unit
 from distsim.parallel.stages import Chunk, Operators, boundary_bytes, model_chunks
 from distsim.parallel.step import Unit
 from distsim.parallel.tensor import TensorParallel
 from distsim.program.build import Inputs, Variant
-from distsim.program.tail import Shared, Update
 from distsim.scenario.host import resolve_offload
 from distsim.scenario.machine import Machine
 from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, Scenario
-from distsim.store import Interned, Same
-from distsim.workload.linear import weight_casts
+from distsim.scenario.update import update_of, updated
+from distsim.store import Interned
 from distsim.workload.network import Model
-from distsim.workload.op import Numerics, Work
-from distsim.workload.optimizer import Matrix, OptimizerSpec, state_bytes, update_works
+from distsim.workload.op import Numerics
+from distsim.workload.optimizer import OptimizerSpec
 from distsim.workload.shape import Shape
-from distsim.workload.zoo import decoder, tied_elements
+from distsim.workload.zoo import decoder
 
 Ints = npt.NDArray[np.int64]
 
@@ -258,7 +254,7 @@ def step_inputs(
             handover=stack.sharded,
         )
     )
-    held, works, states = _updated(plan, data, numerics, optimizer, chunks, offload)
+    held, works, states = updated(plan, data, numerics, optimizer, chunks, offload)
     owned = [
         [(count, size) for (count, _), size in zip(stage, sizes, strict=True)]
         for stage, sizes in zip(held, states, strict=True)
@@ -267,7 +263,7 @@ def step_inputs(
         plan,
         data,
         variants,
-        _update(plan, spec, numerics, optimizer, machine, works, chunks, data.domains),
+        update_of(plan, spec, numerics, optimizer, machine, works, chunks, data.domains),
         machine.devices,
         machine.topology,
         numerics.compute,
@@ -282,127 +278,3 @@ def step_inputs(
 
 #: One object for what plans have in common, so that what was laid out for it is found again.
 _DATA = Interned(4096)
-
-Holding = tuple[float, list[Matrix]]
-
-
-def _updated(
-    plan: Plan,
-    data: DataParallel,
-    numerics: Numerics,
-    optimizer: OptimizerSpec,
-    chunks: Sequence[Sequence[Chunk]],
-    offload: Offload,
-) -> tuple[list[list[Holding]], tuple[tuple[Work, ...], ...], tuple[tuple[float, ...], ...]]:
-    """Return by stage what a rank holds, the kernels of its update, and bytes of its states.
-
-    Stages that hold the same chunks are updated alike.
-    """
-    known: dict[tuple[int, ...], tuple[list[Holding], tuple[Work, ...], tuple[float, ...]]] = {}
-    keys = [tuple(id(c) for c in stage) for stage in chunks]
-    for key, stage in zip(keys, chunks, strict=True):
-        if key not in known:
-            held = _held(stage, data.domains)
-            sizes = (state_bytes(optimizer, numerics, count, found) for count, found in held)
-            works = _update_works(plan, data, numerics, optimizer, held, offload)
-            known[key] = (held, works, tuple(sizes))
-    held_of, works_of, states_of = zip(*(known[key] for key in keys), strict=True)
-    return list(held_of), works_of, states_of
-
-
-def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
-    """Return parameters and matrices of each domain on one rank of a stage.
-
-    Matrices of units alike are one entry.
-    """
-    times = Counter(Same(u) for c in stage for u in c.units)
-    out: list[Holding] = []
-    for domain in domains:
-        found = [
-            m if number == 1 else m._replace(number=m.number * number)
-            for unit, number in times.items()
-            for m in domain.matrices(unit.of)
-        ]
-        out.append((sum(domain.parameters(c) for c in stage), found))
-    return out
-
-
-def _update_works(
-    plan: Plan,
-    data: DataParallel,
-    numerics: Numerics,
-    optimizer: OptimizerSpec,
-    stage: Sequence[Holding],
-    offload: Offload,
-) -> tuple[Work, ...]:
-    out: list[Work] = []
-    for domain, (count, matrices) in zip(data.domains, stage, strict=True):
-        if count and data.compression is not None and domain.size > 1:
-            scattered = data.collective == "reduce_scatter"
-            out += data.compression.decompress(count, domain.size, numerics, scattered=scattered)
-        if count and offload.optimizer == "none":
-            shard = shards(plan, domain)[2]
-            out += update_works(optimizer, numerics, count, matrices, shard)
-            if numerics.fp8 is not None:
-                out += weight_casts(numerics.fp8, numerics, matrices)
-    return tuple(out)
-
-
-def _update(
-    plan: Plan,
-    spec: Model,
-    numerics: Numerics,
-    optimizer: OptimizerSpec,
-    machine: Machine,
-    works: tuple[tuple[Work, ...], ...],
-    chunks: Sequence[Sequence[Chunk]],
-    domains: Sequence[Domain],
-) -> Update:
-    first, last = int(machine.device_of[0]), int(machine.device_of[-1])
-    hop_s = _latency_s(Same(machine.topology), first, last) if plan.devices > 1 else 0.0
-    return Update(
-        works=works,
-        # Batches that overlap never have all gradients at one time.
-        synchronized=plan.pipeline.flush and (optimizer.clip_norm or numerics.loss_scaling),
-        # A small all-reduce over a binomial tree, up and down (Thakur 2005).
-        sync_latency_s=2 * ceil(log2(max(plan.devices, 2))) * hop_s,
-        shared=_shared(plan, spec, numerics, chunks, domains),
-    )
-
-
-@lru_cache(maxsize=64)
-def _latency_s(topology: Same, source: int, target: int) -> float:
-    """Return the latency from one device to another."""
-    route = topology.of.routes(np.asarray([source]), np.asarray([target]))
-    return float(route.latency_s(topology.of)[0])
-
-
-def _shared(
-    plan: Plan,
-    spec: Model,
-    numerics: Numerics,
-    chunks: Sequence[Sequence[Chunk]],
-    domains: Sequence[Domain],
-) -> tuple[Shared, ...]:
-    """Return the weights that two stages hold: a tied embedding, and the copies of the model."""
-    if plan.pipeline.replicas > 1:
-        pairs = [(s, plan.pp - 1 - s) for s in range(plan.pp // 2)]
-        # Gradients are reduced inside each copy first; sharded, a rank then has its share of them.
-        held = [
-            sum(
-                d.parameters(c) / (d.shard if plan.zero_stage else 1)
-                for d in domains
-                for c in stage
-            )
-            for stage in chunks
-        ]
-        return tuple(
-            Shared(pair, held[pair[0]] * numerics.reduce_bytes, "reduce copies") for pair in pairs
-        )
-    stage_of = {k: s for s, held in enumerate(plan.placement) for k in held}
-    first, last = stage_of[0], stage_of[len(stage_of) - 1]
-    elements = tied_elements(spec)
-    if not elements or first == last:
-        return ()
-    size = elements / plan.tp * numerics.reduce_bytes
-    return (Shared((min(first, last), max(first, last)), size, "reduce tied embedding"),)

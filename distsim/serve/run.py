@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from distsim.errors import UsageError
@@ -98,16 +99,14 @@ def _server_class() -> Any:
     UsageError
         DS640.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn
-    except ImportError:
+    if any(find_spec(name) is None for name in ("starlette", "uvicorn")):
         raise UsageError(
             "DS640",
             "distsim serve needs starlette and uvicorn, which are not installed",
             rule="the server is an extra, so that distsim itself stays small",
             fix="pip install 'distsim-train[serve]'",
-        ) from None
+        )
+    import uvicorn
 
     class Server(uvicorn.Server):
         """A server that ends its processes first, for their answers are waited for."""

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, BinaryIO
 
 from distsim.errors import DistsimError
@@ -39,7 +40,8 @@ def main(configuration: str) -> None:
     stdin, stdout = _streams()
     fence.limit(given["memory_bytes"])
     # It would measure words a little more closely, and keeps a file of fonts.
-    sys.modules["matplotlib"] = None  # type: ignore[assignment]
+    modules: dict[str, Any] = sys.modules
+    modules["matplotlib"] = None
     worker = _Worker(stdout, given["cache"])
     os.chdir(os.sep)
     fence.close()
@@ -144,8 +146,8 @@ def _resident_bytes() -> float:
 
 def _load(page: Callable[[dict[str, Any], Callable[[str, Any], None]], None]) -> None:
     """Import, read and try what the first request would wait for."""
-    from distsim.engine import event  # noqa: F401
     from distsim.serve.catalogue import catalogue, scenario_text
 
+    import_module("distsim.engine.event")
     catalogue()
     page({"scenario": scenario_text(_TRIED)}, lambda *_: None)

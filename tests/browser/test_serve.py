@@ -464,14 +464,16 @@ def test_another_origin_can_neither_read_nor_drive_nor_frame_it(
         read: () => fetch(url + '/api/catalogue'),
         blind: () => fetch(url + '/api/predict', { method: 'POST', mode: 'no-cors', body }),
         loaded: () => fetch(url + '/static/app.js', { mode: 'no-cors' }),
-        post: () => fetch(url + '/api/predict', { method: 'POST', body, headers: { 'Content-Type': 'application/json' } }),
+        post: () => fetch(url + '/api/predict', {
+          method: 'POST', body, headers: { 'Content-Type': 'application/json' },
+        }),
       };
       const out = {};
       for (const [name, ask] of Object.entries(tries)) {
         out[name] = await ask().then((r) => r.status, (e) => e.name);
       }
       return out;
-    }"""  # noqa: E501
+    }"""
     seen: list[tuple[str, int]] = []
     page.on("response", lambda r: seen.append((r.url, r.status)))
     blocked = page.evaluate(tried, live.url)

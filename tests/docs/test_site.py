@@ -25,7 +25,6 @@ import pytest
 import distsim as ds
 from distsim.cli import cli
 from distsim.scenario.schema import Scenario
-from tests.browser.conftest import browser  # noqa: F401
 from tests.docs.blocks import ROOT
 
 if TYPE_CHECKING:
@@ -155,7 +154,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-def _opened(browser: Browser, home: str, width: int, scheme: str) -> tuple[Page, list[str]]:  # noqa: F811
+def _opened(browser: Browser, home: str, width: int, scheme: str) -> tuple[Page, list[str]]:
     """Return a page, and where it puts complaints."""
     complaints: list[str] = []
     context = browser.new_context(
@@ -178,7 +177,7 @@ def _asked(url: str, home: str, complaints: list[str]) -> None:
 def test_pages_ask_for_nothing_and_fit(
     built: tuple[Path, str],
     served: str,
-    browser: Browser,  # noqa: F811
+    browser: Browser,
     width: int,
     scheme: str,
 ) -> None:
@@ -198,7 +197,7 @@ def test_pages_ask_for_nothing_and_fit(
 
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_are_accessible(served: str, browser: Browser, scheme: str) -> None:  # noqa: F811
+def test_pages_are_accessible(served: str, browser: Browser, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
     page, complaints = _opened(browser, served, 1440, scheme)
@@ -217,7 +216,7 @@ def test_pages_are_accessible(served: str, browser: Browser, scheme: str) -> Non
 @pytest.mark.browser
 def test_the_search_works_from_files(
     built: tuple[Path, str],
-    browser: Browser,  # noqa: F811
+    browser: Browser,
 ) -> None:
     page, complaints = _opened(browser, "file:", 1440, "light")
     page.goto((built[0] / "start" / "tutorial.html").as_uri())

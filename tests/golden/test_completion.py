@@ -202,7 +202,6 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
     return done.stdout.splitlines()
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_completes(environment: dict[str, str]) -> None:
     assert _in_bash("distsim topology d", environment) == ["draw"]
     assert _in_bash("distsim run my.yaml --set plan.t", environment) == [
