@@ -3,7 +3,7 @@
 A dependency-counting dispatcher on event callbacks: a compute task is one timer, a transfer is
 a timer for its latency and then a guest of the `Network`. No task is a process. Kernels on a
 device with a contention factor run at rate 1 / (1 + factor) while a transfer moves bytes there
-(its latency part does not count).
+(its latency part does not count); a segment that is kernels in part is slowed in part.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from distsim.engine.graph import cycle_error, successors
 from distsim.engine.network import Network
 from distsim.engine.result import Run
 from distsim.engine.timer import Timer
-from distsim.program.opgraph import OpGraph, TaskKind
+from distsim.program.opgraph import OpGraph
 
 
 class _Kernel:
@@ -46,12 +46,10 @@ class Simulation:
         self._finished = 0
         self.n_events = 0
         factor = graph.contention_factor.tolist()
-        owner = graph.stream_device[graph.stream]
         self._stream = graph.stream.tolist()
         self._device = graph.stream_device.tolist()
         self._slow = any(f > 0 for f in factor)
-        kernel = np.isin(graph.kind, (TaskKind.COMPUTE, TaskKind.OPTIMIZER))
-        self._kernel = (kernel & (graph.contention_factor[owner] > 0)).tolist()
+        self._slowing = graph.slowing().tolist()
         self._moving = [0] * len(factor)
         self._kernels: list[dict[int, _Kernel]] = [{} for _ in factor]
         tptr, tdev = graph.transfer_ptr.tolist(), graph.transfer_device.tolist()
@@ -89,7 +87,7 @@ class Simulation:
                 self._after(self._work[task], self._latency_over, task)
             else:
                 self._enter(task)
-        elif self._kernel[task]:
+        elif self._slowing[task]:
             self._begin_kernel(task)
         else:
             self._after(self._work[task], self._compute_done, task)
@@ -133,13 +131,12 @@ class Simulation:
                 for kernel in list(self._kernels[device].values()):
                     self._set_kernel_rate(device, kernel)
 
-    def _rate(self, device: int) -> float:
-        factor = float(self.graph.contention_factor[device])
-        return 1.0 / (1.0 + factor) if self._moving[device] else 1.0
+    def _rate(self, device: int, task: int) -> float:
+        return 1.0 / (1.0 + self._slowing[task]) if self._moving[device] else 1.0
 
     def _begin_kernel(self, task: int) -> None:
         device = self._device[self._stream[task]]
-        kernel = _Kernel(task, self._work[task], self._rate(device), self.env.now)
+        kernel = _Kernel(task, self._work[task], self._rate(device, task), self.env.now)
         self._kernels[device][task] = kernel
         self._time_kernel(device, kernel)
 
@@ -150,7 +147,7 @@ class Simulation:
     def _set_kernel_rate(self, device: int, kernel: _Kernel) -> None:
         now = self.env.now
         kernel.left_s = max(0.0, kernel.left_s - kernel.rate * (now - kernel.since))
-        kernel.since, kernel.rate = now, self._rate(device)
+        kernel.since, kernel.rate = now, self._rate(device, kernel.task)
         kernel.version += 1
         self._time_kernel(device, kernel)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from distsim.engine.result import Run
 from distsim.errors import InfeasibleError
-from distsim.program.opgraph import OpGraph, TaskKind
+from distsim.program.opgraph import OpGraph
 from distsim.units import REL_TOL
 
 Floats = npt.NDArray[np.float64]
@@ -142,8 +142,7 @@ def _kernels_apart(
     task = np.repeat(np.arange(len(moving)), counts)
     within = np.arange(len(task)) - np.repeat(np.cumsum(counts) - counts, counts)
     device = graph.transfer_device[graph.transfer_ptr[graph.transfer[moving[task]]] + within]
-    kernel = np.isin(graph.kind, (TaskKind.COMPUTE, TaskKind.OPTIMIZER))
-    computing = np.flatnonzero(kernel & (graph.work_s > 0))
+    computing = np.flatnonzero((graph.slowing() > 0) & (graph.work_s > 0))
     for d in slowed.tolist():
         mine = task[device == d]
         if not len(mine):

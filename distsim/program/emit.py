@@ -16,6 +16,7 @@ Value = int | float | npt.NDArray[Any]
 _FIELDS = {
     "stream": np.int32,
     "work_s": np.float64,
+    "kernel_share": np.float64,
     "kind": np.uint8,
     "transfer": np.int32,
     "segment": np.int32,
@@ -52,6 +53,7 @@ class Emitter:
         stream: Value,
         kind: Value,
         work_s: Value = 0.0,
+        kernel_share: Value = 1.0,
         transfer: Value = -1,
         segment: Value = -1,
         microbatch: Value = -1,
@@ -61,6 +63,7 @@ class Emitter:
         values = {
             "stream": stream,
             "work_s": work_s,
+            "kernel_share": kernel_share,
             "kind": kind,
             "transfer": transfer,
             "segment": segment,
@@ -118,6 +121,7 @@ class Emitter:
         return OpGraph(
             stream=columns["stream"],
             work_s=columns["work_s"],
+            kernel_share=columns["kernel_share"],
             kind=columns["kind"],
             transfer=columns["transfer"],
             dep_ptr=dep_ptr,

@@ -145,12 +145,14 @@ class ClassActions:
         within = np.arange(total) - np.repeat(offset[:-1], counts)
         entry = np.repeat(start[pattern_of], counts) + within
         stream = emitter.stream(index, "compute")
+        factor = self.pricer.device.contention_factor
         stream_of, transfer = _streams(flat, emitter, network, index, rank, stream)
         first = emitter.tasks(
             total,
             stream=stream_of[entry],
             kind=np.asarray([e.kind for e in flat])[entry],
             work_s=np.asarray([e.cost.total_s for e in flat])[entry],
+            kernel_share=np.asarray([e.cost.kernel_share(factor) for e in flat])[entry],
             transfer=transfer[entry],
             segment=labels[entry],
             microbatch=np.repeat(order.microbatch[lead], counts),

@@ -61,6 +61,9 @@ class OpGraph:
         Class of devices on which a stream runs.
     contention_factor : float64[classes]
         Kernels on a device take 1 + factor times as long while a transfer moves bytes there.
+    kernel_share : float64[n]
+        How much of a compute task that slows: a segment with communication or waits inside it
+        takes 1 + factor * share times as long. Empty: all of each.
     transfer_ptr, transfer_device : int64[types + 1], int32[...]
         Classes of devices whose kernels each transfer type slows down (CSR).
     segment, microbatch, stage : int32[n]
@@ -94,6 +97,7 @@ class OpGraph:
     names: tuple[str, ...] = ()
     weight_bytes: Float64 = field(default_factory=_no_weights)
     serial_s: Float64 = field(default_factory=_no_weights)
+    kernel_share: Float64 = field(default_factory=_no_weights)
 
     @property
     def n_tasks(self) -> int:
@@ -114,6 +118,12 @@ class OpGraph:
         types = np.repeat(np.arange(self.n_types), np.diff(self.demand_ptr))
         np.maximum.at(out, types, self.demand_bytes / self.capacity_bytes_per_s[self.demand_row])
         return out
+
+    def slowing(self) -> Float64:
+        """Return by how much moving bytes slow each task, in times of its work, shape (n,)."""
+        kernel = np.isin(self.kind, (TaskKind.COMPUTE, TaskKind.OPTIMIZER))
+        out = np.where(kernel, self.contention_factor[self.stream_device[self.stream]], 0.0)
+        return out * self.kernel_share if len(self.kernel_share) else out
 
     def weights(self) -> Float64:
         """Return the max-min weight of each transfer type, bytes, shape (types,)."""

@@ -74,6 +74,19 @@ class Cost:
         """Time the device waits for the host."""
         return max(0.0, self.host_s - self.device_s) + self.restart_s
 
+    def kernel_share(self, contention_factor: float) -> float:
+        """Return how much of the duration kernels are that transfers elsewhere slow down.
+
+        Where all of it runs beside moving bytes, kernels take 1 + `contention_factor` times as
+        long; communication does not, and what the host is waited for absorbs it.
+        """
+        total_s = self.total_s
+        if not contention_factor or not total_s:
+            return 1.0
+        slowed_s = self.compute_s * contention_factor
+        slower_s = max(self.device_s + slowed_s, self.host_s) + self.restart_s
+        return (slower_s - total_s) / (contention_factor * total_s)
+
     def beside(self, other: Cost, contention_factor: float) -> Cost:
         """Return the cost of two runs whose communication hides behind each other's kernels."""
         both = self + other

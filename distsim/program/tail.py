@@ -114,7 +114,7 @@ def finish(
             ready[program.index] = copies.update(program, ready[program.index], beside_s)
         cost = update_cost(update, program.stage, pricer)
         label = f"optimizer stage {program.stage}"
-        _kernels(emitter, program, labels, label, cost, TaskKind.OPTIMIZER, ready)
+        _kernels(emitter, program, labels, label, cost, TaskKind.OPTIMIZER, ready, pricer)
     if copies is not None:
         copies.finish()
     if data.gather == "end":
@@ -135,6 +135,7 @@ def _kernels(
     cost: Cost,
     kind: TaskKind,
     ready: dict[int, Ints],
+    pricer: Pricer,
 ) -> None:
     """Run kernels of one class after all that is ready."""
     labels.costs += [Cost()] * (len(emitter.names) - len(labels.costs))
@@ -145,6 +146,7 @@ def _kernels(
         stream=program.stream,
         kind=int(kind),
         work_s=cost.total_s,
+        kernel_share=cost.kernel_share(pricer.device.contention_factor),
         segment=segment,
         stage=program.stage,
     )
@@ -174,7 +176,7 @@ def _compress(
         if works:
             cost = Cost(kernels.device_s, host_s=kernels.host_s)
             label = f"compress stage {program.stage}"
-            _kernels(emitter, program, labels, label, cost, TaskKind.COMPUTE, ready)
+            _kernels(emitter, program, labels, label, cost, TaskKind.COMPUTE, ready, pricer)
 
 
 def _reduce(

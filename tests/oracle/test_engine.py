@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from distsim.engine import event, graph
 from distsim.errors import InfeasibleError
+from distsim.program.segment import Cost
 from tests.graphs import op_graph
 
 TRANSFER = [{0: 10.0}]  # 10 bytes on row 0
@@ -104,6 +106,20 @@ def test_a_cycle_is_an_error(evaluate):
     with pytest.raises(InfeasibleError) as caught:
         evaluate(g)
     assert caught.value.code == "DS520"
+
+
+def test_a_segment_is_slowed_as_much_as_it_is_kernels():
+    # 3 s of kernels and 1 s of communication, all beside a transfer of 9 s: 3 (1 + 0.5) + 1 s.
+    cost = Cost(compute_s=3.0, tensor_s=1.0)
+    share = np.asarray([cost.kernel_share(0.5), 1.0])
+    g = op_graph([(0, 4.0, -1, []), (1, 0.0, 0, [])], [{0: 90.0}], [10.0], factor=[0.5],
+                 touches=[[0]])  # fmt: skip
+    assert event.evaluate(replace(g, kernel_share=share)).end_s == pytest.approx([5.5, 9.0])
+    # The host launches for 5 s: it is waited for until kernels take longer; 2.5 s of restart.
+    assert Cost(compute_s=3.0, tensor_s=1.0, host_s=6.0).kernel_share(0.5) == 0.0
+    waited = Cost(compute_s=3.0, tensor_s=1.0, host_s=5.0, restart_s=2.5)
+    assert waited.kernel_share(0.5) == pytest.approx((5.5 - 5.0) / (0.5 * 7.5))
+    assert Cost().kernel_share(0.5) == Cost(compute_s=1.0).kernel_share(0.0) == 1.0
 
 
 def test_contention_free_pipeline_takes_two_events_a_transfer_and_one_a_kernel():
