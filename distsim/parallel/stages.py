@@ -122,6 +122,7 @@ class _Made:
     last: Unit
     units: dict[tuple[tuple[str, ...], int, str], Unit] = field(default_factory=dict)
     chunks: dict[Hashable, Chunk] = field(default_factory=dict)
+    stages: dict[tuple[int, ...], list[Chunk]] = field(default_factory=dict)
 
     def unit(self, kinds: tuple[str, ...], place: int, mode: str) -> Unit:
         """Return one layer of a group of layers."""
@@ -173,6 +174,11 @@ class _Made:
         return self.chunks[key]
 
 
+    def stage(self, chunks: list[Chunk]) -> list[Chunk]:
+        """Return what a stage holds, the same object for stages that hold the same."""
+        return self.stages.setdefault(tuple([id(c) for c in chunks]), chunks)
+
+
 #: Of models seen before; what one takes is about a quarter of a megabyte.
 _KNOWN = Store(64 << 20)
 _EACH_BYTES = 1 << 18
@@ -201,8 +207,14 @@ def _made(plan: Plan, division: Division, operators: Operators) -> _Made:
 
 
 def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[list[Chunk]]:
-    """Return ``[stage][chunk]``; embedding in the first, head in the last model chunk."""
+    """Return ``[stage][chunk]``; embedding in the first, head in the last model chunk.
+
+    Stages that hold the same are one object.
+    """
     made = _made(plan, division, operators)
+    # Where all layers are alike a chunk is known by their number.
+    alike = not plan.recompute.layers and len(set(operators.layers)) == 1
+    known: dict[tuple[int, ...], Chunk] = {}
     counts, placement = plan.chunk_layers(), plan.placement
     begins = [0, *accumulate(counts)]
     at = {number: stage for stage, held in enumerate(placement) for number in held}
@@ -215,9 +227,12 @@ def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[l
             # What comes from a chunk on the same stage was not sent, so it is there in whole.
             sent = not first and at[number - 1] != stage
             returned = not last and at[number + 1] != stage
-            kinds = operators.layers[begins[k] : begins[k + 1]]
-            chunks.append(
-                made.chunk(plan.recompute, begins[k], kinds, (first, last), (sent, returned))
-            )
-        stages.append(chunks)
+            key = (0 if alike else begins[k], counts[k], first, last, sent, returned)
+            if key not in known:
+                kinds = operators.layers[begins[k] : begins[k + 1]]
+                known[key] = made.chunk(
+                    plan.recompute, begins[k], kinds, (first, last), (sent, returned)
+                )
+            chunks.append(known[key])
+        stages.append(made.stage(chunks))
     return stages

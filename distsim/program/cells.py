@@ -53,10 +53,12 @@ AnyCell = float | Cell | Leaving
 Hooked = tuple[int, float]
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=4096)
 def cells_of(patterns: Same) -> list[float | Cell]:
     """Return what the patterns of a stage take, none of which has collectives of its own."""
-    return [_cell(Same(pattern)) for pattern in patterns.of]
+    every: Sequence[Pattern] = patterns.of
+    known = {id(pattern): _cell(Same(pattern)) for pattern in {id(p): p for p in every}.values()}
+    return [known[id(pattern)] for pattern in every]
 
 
 @lru_cache(maxsize=8192)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -81,13 +81,20 @@ def _in_unit(unit: Same, kinds: tuple[int, ...]) -> frozenset[Collective]:
     return _collectives(step for kind in kinds for step in unit.of.steps(kind))
 
 
-def _in_chunk(chunk: Chunk, kinds: tuple[int, ...]) -> Iterator[frozenset[Collective]]:
-    for steps in (chunk.receives_forward, chunk.receives_backward):
-        yield _collectives(steps)
-    for steps in (chunk.ends_forward, chunk.ends_backward):
-        yield _collectives(steps)
-    for unit in {id(u): u for u in chunk.units}.values():
-        yield _in_unit(Same(unit), kinds)
+@lru_cache(maxsize=4096)
+def _in_chunk(of: Same, kinds: tuple[int, ...]) -> frozenset[Collective]:
+    """Return the collectives inside a chunk."""
+    chunk: Chunk = of.of
+    before = (*chunk.receives_forward, *chunk.receives_backward)
+    after = (*chunk.ends_forward, *chunk.ends_backward)
+    units = {id(u): u for u in chunk.units}.values()
+    return _collectives((*before, *after)).union(*[_in_unit(Same(u), kinds) for u in units])
+
+
+def _distinct(stages: Sequence[Sequence[Chunk]]) -> list[Chunk]:
+    """Return all chunks once."""
+    different = {id(s): s for s in stages}.values()
+    return list({id(c): c for stage in different for c in stage}.values())
 
 
 def _kinds(inputs: Inputs) -> tuple[int, ...]:
@@ -108,10 +115,8 @@ _KINDS = Store(64 << 20)
 
 def _inside_sizes(inputs: Inputs) -> dict[str, Sizes]:
     kinds = _kinds(inputs)
-    chunks = {id(c): c for v in inputs.variants for stage in v.chunks for c in stage}
-    found = frozenset(
-        c for chunk in chunks.values() for own in _in_chunk(chunk, kinds) for c in own
-    )
+    chunks = [c for v in inputs.variants for c in _distinct(v.chunks)]
+    found = frozenset[Collective]().union(*[_in_chunk(Same(c), kinds) for c in chunks])
     out: dict[str, Sizes] = {}
     for c in sorted(found, key=lambda c: (c.axis, c.name, c.size_bytes)):
         out.setdefault(c.axis, {}).setdefault(c.name, set()).add(c.size_bytes)
@@ -140,16 +145,17 @@ def _hooked(inputs: Inputs) -> tuple[list[set[float]], list[set[float]]]:
     domains = range(len(data.domains))
     reduced: list[set[float]] = [set() for _ in domains]
     gathered: list[set[float]] = [set() for _ in domains]
-    for d in domains:
+    for d in domains if "end" in (data.reduce, data.gather) else ():
         held = {sum(data.domains[d].parameters(c) for c in stage) for stage in stages}
         reduced[d] |= held if data.reduce == "end" else set()
         gathered[d] |= held if data.gather == "end" else set()
+    chunks = _distinct(stages)
     for kind in _kinds(inputs):
         gather = kind == FORWARD and data.gather in ("first", "forward", "each")
         gather = gather or (data.gather == "each" and kind != WEIGHT)
         reduce = kind in (BACKWARD, WEIGHT) and data.reduce in ("last", "each")
         if gather or reduce:
-            for chunk in {id(c): c for stage in stages for c in stage}.values():
+            for chunk in chunks:
                 arriving, leaving = amounts(chunk, data, kind=kind, gather=gather, reduce=reduce)
                 for d in domains:
                     gathered[d] |= arriving[d]

@@ -299,9 +299,19 @@ class _Maker:
             return [self._pattern(a) if b < 0 else self._pair(a, b) for a, b in codes]
         hooked = Same(work.data) if any(a & 3 for a, _ in codes) else None
         about = (self.key, codes, self.expand, self.expand_beside, self.whole, work.restart_s)
-        return self.prices.stage(
-            (about, hooked), work.variants, lambda: [self._pattern(a) for a, _ in codes]
-        )
+        return self.prices.stage((about, hooked), work.variants, lambda: self._alike(codes))
+
+    def _alike(self, codes: tuple[tuple[int, int], ...]) -> list[Pattern]:
+        """Return the patterns of single actions; chunks alike do the same."""
+        known: dict[tuple[int, int], Pattern] = {}
+        out = []
+        for code, _ in codes:
+            _, variant, chunk = _held(self.work, code)
+            key = (code % 64, id(self.work.variants[variant][chunk]))
+            if key not in known:
+                known[key] = self._pattern(code)
+            out.append(known[key])
+        return out
 
     def _pair(self, one: int, other: int) -> Pattern:
         first, second = (

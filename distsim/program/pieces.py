@@ -68,7 +68,7 @@ def pieces(
     return _pieces(Same(chunk), Same(data), kind, gather, reduce)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=8192)
 def _pieces(of: Same, how: Same, kind: int, gather: bool, reduce: bool) -> tuple[Piece, ...]:
     """Cut an action, once for those who ask for sizes and those who ask for steps."""
     chunk: Chunk = of.of
@@ -89,7 +89,7 @@ def amounts(
     return _amounts(Same(chunk), Same(data), kind, gather, reduce)
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=8192)
 def _amounts(
     of: Same, how: Same, kind: int, gather: bool, reduce: bool
 ) -> tuple[list[frozenset[float]], list[frozenset[float]]]:
