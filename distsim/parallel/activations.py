@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.parallel.stages import Chunk
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
-from distsim.store import Same, Store
+from distsim.store import Interned, Same, Store
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -73,35 +76,116 @@ def activations_in_flight_bytes(
     order: Actions, chunks: Sequence[Sequence[Chunk]], variant_of: Ints
 ) -> float:
     """Return the most activation bytes alive at once, with the parameters of `kept_bytes`."""
-    if len(chunks) > 1 or order.paired.any():
-        return float(activation_levels_bytes(order, chunks, variant_of).max(initial=0.0))
-    held = [c.saved_bytes for c in chunks[0]] + [c.weight_bytes for c in chunks[0]]
-    count = len(chunks[0])
-    seen = _IN_FLIGHT.get(
-        (Same(order), count), lambda: _in_flight(order, count), lambda a: a.nbytes + order.nbytes
-    )
-    return float((seen @ held).max(initial=0.0))
+    return float(activation_levels_bytes(order, chunks, variant_of).max(initial=0.0))
 
 
-#: What is in flight in orders seen before.
+def in_flight_bytes(
+    orders: Sequence[Actions], stages: Sequence[Sequence[Sequence[Chunk]]], variant_of: Ints
+) -> list[float]:
+    """Return the most activation bytes alive at once on a rank of each stage.
+
+    Parameters
+    ----------
+    stages : sequence of sequence of sequence of Chunk
+        ``[stage][variant][chunk]``.
+    variant_of : int64[microbatches]
+    """
+    if len(stages[0]) > 1 or any(order.paired.any() for order in orders):
+        return [
+            activations_in_flight_bytes(order, chunks, variant_of)
+            for order, chunks in zip(orders, stages, strict=True)
+        ]
+    held = [_held(Same(chunks[0])) for chunks in stages]
+    kinds = tuple([of.kind_of for of in held])
+    ways = _IN_FLIGHT.get((Same(orders), kinds), lambda: _ways(orders, kinds), _Ways.nbytes)
+    kept = np.zeros((len(held), ways.counts.shape[1]))
+    for row, of in zip(kept, held, strict=True):
+        row[: len(of.kept_bytes)] = of.kept_bytes
+    bytes_ = np.einsum("wk,wk->w", ways.counts, kept[ways.stage])
+    out: list[float] = np.maximum.reduceat(bytes_, ways.begin).tolist()
+    return out
+
+
+class _Held(NamedTuple):
+    """What the chunks of a stage keep; chunks alike are one kind.
+
+    `kept_bytes` are those after a forward pass and those after an input gradient, by kind.
+    """
+
+    kind_of: tuple[int, ...]
+    kept_bytes: tuple[float, ...]
+
+
+@lru_cache(maxsize=4096)
+def _held(chunks: Same) -> _Held:
+    different = {id(c): c for c in chunks.of}
+    number = {key: i for i, key in enumerate(different)}
+    kept = [b for c in different.values() for b in (c.saved_bytes, c.weight_bytes)]
+    return _Held(_KINDS.of(tuple([number[id(c)] for c in chunks.of])), tuple(kept))
+
+
+#: One object for stages that hold kinds of chunks in the same order.
+_KINDS = Interned(4096)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ways:
+    """How many micro batches are in flight after a pass that adds some, in every way.
+
+    Attributes
+    ----------
+    counts : float64[ways, 2 kinds]
+        By kind of chunk: those between forward pass and (input) gradient, and those between input
+        gradient and weight gradient.
+    stage : int64[ways]
+        In order.
+    begin : int64[stages]
+        First way of each stage.
+    """
+
+    counts: Floats
+    stage: Ints
+    begin: Ints
+
+    def nbytes(self) -> int:
+        """Return what the arrays take."""
+        return 256 + self.counts.nbytes + self.stage.nbytes + self.begin.nbytes
+
+
+#: Of orders seen before.
 _IN_FLIGHT = Store(64 << 20)
 
 
-def _in_flight(of: Actions, chunks: int) -> npt.NDArray[np.int32]:
-    """Return how many micro batches are in flight after a pass that adds some, in every way.
-
-    Returns
-    -------
-    int32[n, 2 chunks]
-        By chunk: those between forward pass and (input) gradient, and those between input gradient
-        and weight gradient.
-    """
-    counts = np.zeros((len(of.kind), 2 * chunks), dtype=np.int8)
-    at, chunk = np.arange(len(of.kind)), of.chunk
-    counts[at, chunk] = np.where(of.kind == FORWARD, 1, np.where(of.kind == WEIGHT, 0, -1))
-    counts[at, chunks + chunk] = (of.kind == INPUT).astype(np.int8) - (of.kind == WEIGHT)
+def _ways(orders: Sequence[Actions], kinds: Sequence[Sequence[int]]) -> _Ways:
+    """Find the ways; `kinds` has the kind of each chunk, ``[stage][chunk]``."""
+    sizes = [len(order) for order in orders]
+    kind = np.concatenate([order.kind for order in orders])
+    column = np.concatenate([np.asarray(k)[o.chunk] for k, o in zip(kinds, orders, strict=True)])
+    width = 2 * (1 + int(column.max(initial=0)))
+    changes = np.zeros((len(kind), width), dtype=np.int8)
+    at = np.arange(len(kind))
+    changes[at, 2 * column] = np.where(kind == FORWARD, 1, np.where(kind == WEIGHT, 0, -1))
+    changes[at, 2 * column + 1] = (kind == INPUT).astype(np.int8) - (kind == WEIGHT)
     # What a pass frees is less than what there was before it.
-    grows = (of.kind == FORWARD) | (of.kind == INPUT)
-    levels = np.cumsum(counts, axis=0, dtype=np.int32)[grows]
-    distinct = set(levels.view(f"V{levels.itemsize * 2 * chunks}").ravel().tolist())
-    return np.frombuffer(b"".join(distinct), dtype=np.int32).reshape(-1, 2 * chunks)
+    grows = (kind == FORWARD) | (kind == INPUT)
+    stage = np.repeat(np.arange(len(orders)), sizes)
+    # With a way for each stage in which nothing is in flight.
+    total = np.concatenate([np.zeros_like(changes[:1], np.int32), np.cumsum(changes, 0, np.int32)])
+    before = total[np.cumsum([0, *sizes[:-1]])]
+    levels = np.zeros((len(orders) + int(grows.sum()), 1 + width), dtype=np.int32)
+    levels[:, 0] = np.concatenate([np.arange(len(orders)), stage[grows]])
+    levels[len(orders) :, 1:] = total[1:][grows] - before[stage[grows]]
+    distinct = set(levels.view(f"V{levels.itemsize * levels.shape[1]}").ravel().tolist())
+    found = np.frombuffer(b"".join(distinct), dtype=np.int32).reshape(-1, levels.shape[1])
+    found = found[np.argsort(found[:, 0], kind="stable")]
+    begin = np.searchsorted(found[:, 0], np.arange(len(orders)))
+    return _Ways(found[:, 1:].astype(np.float64), found[:, 0].astype(np.int64), begin)
+
+
+__all__ = [
+    "activation_changes_bytes",
+    "activation_levels_bytes",
+    "activations_in_flight_bytes",
+    "in_flight_bytes",
+    "kept_bytes",
+]

@@ -242,8 +242,7 @@ def update_of(
         share = sum(domain.parameters(c) for c in chunks) / shards(plan, domain)[2]
         one = share * footprint.update.get(compute, 0.0)
         copied = share * footprint.flat_update.get(compute, 0.0) if whole else 0.0
-        matrices = [m.elements for c in chunks for u in c.units for m in domain.matrices(u)]
-        largest = min(max(matrices, default=0.0), share)
+        largest = min(max([largest_elements(c, domain) for c in chunks], default=0.0), share)
         arrays += one + copied
         flat += one + copied if whole else 0.0
         norm = max(norm, largest * footprint.norm.get(compute, 0.0))
@@ -255,7 +254,13 @@ def recomputed_bytes(chunks: Sequence[Chunk]) -> list[float]:
 
     Its units run one after another, so the largest counts.
     """
-    return [max((u.working_bytes for u in c.units), default=0.0) for c in chunks]
+    return [max((u.working_bytes for u, _ in c.counted), default=0.0) for c in chunks]
+
+
+def largest_elements(chunk: Chunk, domain: Domain) -> float:
+    """Return the elements of the largest of a domain's matrices in a chunk."""
+    found = [m.elements for u, _ in chunk.counted for m in domain.matrices(u)]
+    return max(found, default=0.0)
 
 
 def gradients_leave(plan: Plan) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 from distsim.parallel.division import PLAIN, Division
@@ -85,7 +86,8 @@ class Part(NamedTuple):
     group: tuple[int, ...]
 
 
-def parts(recompute: Recompute, first_layer: int, count: int) -> list[Part]:
+@lru_cache(maxsize=1024)
+def parts(recompute: Recompute, first_layer: int, count: int) -> tuple[Part, ...]:
     """Return what each of `count` layers of a chunk does; groups do not leave the chunk."""
     out: list[Part] = []
     place = 0
@@ -104,7 +106,7 @@ def parts(recompute: Recompute, first_layer: int, count: int) -> list[Part]:
             group.append(group[-1] + 1)
         out += [Part(recompute.mode, i, tuple(group)) for i in range(len(group))]
         place += len(group)
-    return out
+    return tuple(out)
 
 
 def _all_saved(division: Division, ops: Sequence[Op]) -> float:

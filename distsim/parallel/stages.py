@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 
 from distsim.parallel.division import Division
@@ -34,6 +36,8 @@ class Chunk:
         Activations that one micro batch keeps here between forward and backward.
     weight_bytes : float
         What one micro batch keeps here between input gradient and weight gradient.
+    counted : tuple of (Unit, int)
+        Each unit once, and how often it is here: layers alike are one object.
     """
 
     units: tuple[Unit, ...]
@@ -46,10 +50,16 @@ class Chunk:
     expert_parameters: float = field(init=False, compare=False, repr=False)
     saved_bytes: float = field(init=False, compare=False, repr=False)
     weight_bytes: float = field(init=False, compare=False, repr=False)
+    counted: tuple[tuple[Unit, int], ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        different = {id(u): u for u in self.units}
+        times = Counter([id(u) for u in self.units])
+        counted = tuple([(unit, times[key]) for key, unit in different.items()])
+        object.__setattr__(self, "counted", counted)
         for name in ("parameters", "expert_parameters", "saved_bytes", "weight_bytes"):
-            object.__setattr__(self, name, sum([getattr(u, name) for u in self.units]))
+            total = sum([number * getattr(unit, name) for unit, number in counted])
+            object.__setattr__(self, name, total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +169,10 @@ class _Made:
         covered = recompute.layers and tuple(recompute.covers(begin + i, i) for i in range(count))
         key = (recompute.mode, recompute.every, recompute.first, covered, kinds, ends, gathers)
         if key not in self.chunks:
+            each = parts(recompute, begin if recompute.layers else 0, count)
             members = [
-                self.unit(tuple(kinds[i] for i in part.group), part.place, part.mode)
-                for part in parts(recompute, begin, count)
+                self.unit(tuple([kinds[i] for i in part.group]), part.place, part.mode)
+                for part in each
             ]
             members = [self.first] * ends[0] + members + [self.last] * ends[1]
             arrived, returned = (self.gathers if gets else () for gets in gathers)
@@ -172,7 +183,6 @@ class _Made:
                 *_scales(self.operators.fp8, self.division, members),
             )
         return self.chunks[key]
-
 
     def stage(self, chunks: list[Chunk]) -> list[Chunk]:
         """Return what a stage holds, the same object for stages that hold the same."""
@@ -215,24 +225,37 @@ def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[l
     # Where all layers are alike a chunk is known by their number.
     alike = not plan.recompute.layers and len(set(operators.layers)) == 1
     known: dict[tuple[int, ...], Chunk] = {}
-    counts, placement = plan.chunk_layers(), plan.placement
+    counts = plan.chunk_layers()
     begins = [0, *accumulate(counts)]
-    at = {number: stage for stage, held in enumerate(placement) for number in held}
     stages = []
-    for stage, held in enumerate(placement):
+    for held in _places(Same(plan.placement), len(counts)):
         chunks = []
-        for number in held:
-            k = number % len(counts)
-            first, last = k == 0, k == len(counts) - 1
-            # What comes from a chunk on the same stage was not sent, so it is there in whole.
-            sent = not first and at[number - 1] != stage
-            returned = not last and at[number + 1] != stage
-            key = (0 if alike else begins[k], counts[k], first, last, sent, returned)
+        for k, about in held:
+            key = (0 if alike else begins[k], counts[k], *about)
             if key not in known:
                 kinds = operators.layers[begins[k] : begins[k + 1]]
-                known[key] = made.chunk(
-                    plan.recompute, begins[k], kinds, (first, last), (sent, returned)
-                )
+                known[key] = made.chunk(plan.recompute, begins[k], kinds, about[:2], about[2:])
             chunks.append(known[key])
         stages.append(made.stage(chunks))
     return stages
+
+
+@lru_cache(maxsize=512)
+def _places(placement: Same, chunks: int) -> list[list[tuple[int, tuple[bool, bool, bool, bool]]]]:
+    """Return by stage the number of each chunk in the model, and how it is joined to others.
+
+    Whether it is the first, the last, and gets activations and gradients from another stage: what
+    comes from a chunk on the same stage was not sent, so it is there in whole.
+    """
+    at = {number: stage for stage, held in enumerate(placement.of) for number in held}
+    out = []
+    for stage, held in enumerate(placement.of):
+        mine = []
+        for number in held:
+            k = number % chunks
+            first, last = k == 0, k == chunks - 1
+            sent = not first and at[number - 1] != stage
+            returned = not last and at[number + 1] != stage
+            mine.append((k, (first, last, sent, returned)))
+        out.append(mine)
+    return out

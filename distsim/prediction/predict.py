@@ -10,7 +10,7 @@ import numpy as np
 
 from distsim.engine import graph, passes
 from distsim.engine.result import Run
-from distsim.parallel.activations import activations_in_flight_bytes
+from distsim.parallel.activations import in_flight_bytes
 from distsim.parallel.memory import (
     FRAGMENTATION,
     NOTHING,
@@ -173,16 +173,15 @@ def memory(case: Case) -> Memory:
     """Add up the memory of every stage."""
     plan = case.inputs.plan
     inputs = replace(case.inputs, batches=batches(plan)[-1])
-    variants_of = inputs.variants_of()
     #: Stages that hold the same chunks differ only in what is in flight.
     known: dict[tuple[int, ...], StageMemory] = {}
     stages = []
-    for stage, order in enumerate(inputs.orders()):
-        chunks = [v.chunks[stage] for v in inputs.variants]
-        key = tuple([id(c) for held in chunks for c in held])
+    held = [[v.chunks[stage] for v in inputs.variants] for stage in range(plan.pp)]
+    in_flight = in_flight_bytes(inputs.orders(), held, inputs.variants_of())
+    for stage, (chunks, active) in enumerate(zip(held, in_flight, strict=True)):
+        key = tuple([id(of) for of in chunks])
         if key not in known:
             known[key] = _stage_memory(case, inputs, stage, chunks)
-        active = activations_in_flight_bytes(order, chunks, variants_of)
         stages.append(known[key].with_activations(active))
     stage_of, kinds = plan.mesh().stage_of(), inputs.kinds()
     size = np.asarray([d.memory_bytes for d in inputs.devices])[kinds]

@@ -11,11 +11,10 @@ import numpy.typing as npt
 from distsim.parallel.data import DataParallel
 from distsim.parallel.stages import Chunk
 from distsim.program.segment import Cost
-from distsim.schedule import BACKWARD, FORWARD, WEIGHT, Actions
+from distsim.schedule import Actions
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 #: Row of `ClassProgram.begin` for each kind of action: forward; backward or input gradient; weight
 #: gradient.
@@ -111,45 +110,6 @@ class Work:
     def chunks(self) -> int:
         """Model chunks of the stage."""
         return len(self.variants[0])
-
-    def hooked(self) -> tuple[Bools, Bools]:
-        """Say for each action whether it waits for parameters and whether its gradients leave."""
-        order, data = self.order, self.data
-        forward, count = order.kind == FORWARD, len(order.kind)
-        completes = (order.kind == BACKWARD) | (order.kind == WEIGHT)
-        gather, reduce = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
-        if data.gather == "each":
-            gather[:] = order.kind != WEIGHT
-        if data.gather == "forward":
-            gather[:] = forward
-        if data.reduce == "each":
-            reduce = completes
-        batch_chunk = self.batch_of() * self.chunks + order.chunk
-        if data.gather == "first":
-            gather[_last(batch_chunk, np.flatnonzero(forward)[::-1])] = True
-        if data.reduce == "last":
-            reduce[_last(batch_chunk, np.flatnonzero(completes))] = True
-        return gather, reduce
-
-    def batch_of(self) -> Ints:
-        """Return the batch of each action."""
-        each = max(1, len(self.variant_of) // self.batches)
-        return np.asarray(self.order.microbatch // each, dtype=np.int64)
-
-    def ends_batch(self) -> Bools:
-        """Say which actions are the last of a batch that another batch follows."""
-        out = np.zeros(len(self.order.kind), dtype=bool)
-        batch = self.batch_of()
-        for step in range(self.batches - 1):
-            out[np.flatnonzero((batch == step) & (self.order.kind != FORWARD))[-1]] = True
-        return out
-
-
-def _last(key: Ints, places: Ints) -> Ints:
-    """Return the last of some places for each key that they have."""
-    found = np.full(int(key.max(initial=0)) + 1, -1, dtype=np.int64)
-    found[key[places]] = places  # of several, the last stays
-    return found[found >= 0]
 
 
 __all__ = ["ROW", "ClassProgram", "Hook", "Work"]

@@ -13,13 +13,14 @@ from distsim.program.actions import ClassProgram, Work
 from distsim.program.comm import Network, Transfers
 from distsim.program.compile import build_network
 from distsim.program.emit import Emitter
+from distsim.program.grouped import Hooks, grouped
 from distsim.program.groups import groups_of, inside_axes
 from distsim.program.inputs import Inputs, Variant
-from distsim.program.layout import ClassActions, Labels, lay_out
+from distsim.program.layout import ClassActions, Labels, named, patterns_of
 from distsim.program.links import reductions_and_gathers
 from distsim.program.offload import Copies
 from distsim.program.opgraph import OpGraph
-from distsim.program.prices import Prices
+from distsim.program.pattern import Pattern
 from distsim.program.segment import Cost, Part, Pricer
 from distsim.program.sends import families, pipeline_sends
 from distsim.program.tail import finish, update_cost
@@ -168,37 +169,45 @@ def laid_out(
         Collectives inside layers get no tasks of their own, whoever uses their links; kernels
         beside them take what they take beside such a task, by themselves.
     """
-    orders, prices = inputs.orders(), Prices()
+    orders, variants_of = inputs.orders(), inputs.variants_of()
     everywhere, hooked = _meeting_axes(network, inputs)
-    variants_of = inputs.variants_of()
-    stages = inputs.plan.mesh().stage_of()[network.fold.example].tolist()
-    conditions = _conditions(inputs, network)
+    data, batches = inputs.data, inputs.batches
+    hooks = Hooks(data.gather, data.reduce, batches, len(inputs.chunks[0]))
+    groups = grouped(orders, hooks, variants_of)
     found: dict[tuple[int, int], ClassActions] = {}
+    #: Stages that hold the same and do it in the same ways share their patterns.
+    alike: dict[tuple[int, ...], list[Pattern]] = {}
     out = []
-    for stage, about, pricer in zip(stages, conditions, pricers, strict=True):
+    conditions = _conditions(inputs, network)
+    for stage, about, pricer in zip(_stages(inputs, network), conditions, pricers, strict=True):
         key = _CONDITIONS.of((Same(pricer.device), inputs.dtype, about))
         if (stage, key) not in found:
+            held = [v.chunks[stage] for v in inputs.variants]
+            between = update_cost(inputs.update, stage, pricer) if batches > 1 else Cost()
             work = Work(
-                stage,
-                [v.chunks[stage] for v in inputs.variants],
-                variants_of,
-                orders[stage],
-                inputs.batches,
-                inputs.data,
-                update_cost(inputs.update, stage, pricer) if inputs.batches > 1 else Cost(),
-                inputs.restart_s,
+                stage, held, variants_of, orders[stage], batches, data, between, inputs.restart_s
             )
-            found[stage, key] = lay_out(
-                work,
-                pricer,
-                prices,
-                key,
-                expand_all=everywhere,
-                expand_hooked=hooked,
-                whole=whole,
-            )
+            codes = groups[stage].codes
+            at = (key, id(codes), *[id(chunks) for chunks in held])
+            if at not in alike or named(work, codes):
+                alike[at] = patterns_of(
+                    work,
+                    codes,
+                    pricer,
+                    key,
+                    expand_all=everywhere,
+                    expand_hooked=hooked,
+                    whole=whole,
+                )
+            found[stage, key] = ClassActions(work, groups[stage], alike[at], pricer, key)
         out.append(found[stage, key])
     return out
+
+
+def _stages(inputs: Inputs, network: Network) -> list[int]:
+    """Return the pipeline stage of each class of ranks."""
+    mesh, ranks = inputs.plan.mesh(), network.fold.example
+    return network.known(("stages", mesh.pp), lambda: mesh.stage_of()[ranks].tolist())
 
 
 def _compute(

@@ -87,8 +87,8 @@ def _in_chunk(of: Same, kinds: tuple[int, ...]) -> frozenset[Collective]:
     chunk: Chunk = of.of
     before = (*chunk.receives_forward, *chunk.receives_backward)
     after = (*chunk.ends_forward, *chunk.ends_backward)
-    units = {id(u): u for u in chunk.units}.values()
-    return _collectives((*before, *after)).union(*[_in_unit(Same(u), kinds) for u in units])
+    inside = [_in_unit(Same(unit), kinds) for unit, _ in chunk.counted]
+    return _collectives((*before, *after)).union(*inside)
 
 
 def _distinct(stages: Sequence[Sequence[Chunk]]) -> list[Chunk]:
@@ -101,9 +101,8 @@ def _kinds(inputs: Inputs) -> tuple[int, ...]:
     """Return the kinds of actions that the schedule has."""
     orders = inputs.orders()
     size = sum(order.nbytes for order in orders)
-    key = tuple(Same(order) for order in orders)
     return _KINDS.get(
-        key,
+        Same(orders),
         lambda: tuple(np.unique(np.concatenate([o.kind for o in orders])).tolist()),
         lambda _: size,
     )

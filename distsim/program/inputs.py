@@ -106,7 +106,7 @@ class Inputs:
             each = np.zeros(self.plan.microbatches, dtype=np.int64)
         return np.tile(each, self.batches)
 
-    def orders(self) -> list[Actions]:
+    def orders(self) -> tuple[Actions, ...]:
         """Return the schedule's actions of each stage, through all batches."""
         plan = self.plan
         count = plan.microbatches * self.batches

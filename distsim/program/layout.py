@@ -9,20 +9,27 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.parallel.step import Collective, Step
+from distsim.program import prices
 from distsim.program.actions import ROW, ClassProgram, Hook, Work
 from distsim.program.comm import Network
 from distsim.program.emit import Emitter
+from distsim.program.grouped import (
+    AFTER_HOOK,
+    CHUNK,
+    ENDS_BATCH,
+    GATHERS,
+    KIND,
+    REDUCES,
+    Codes,
+    Grouped,
+)
 from distsim.program.pattern import Entry, Pattern, beside, pattern
 from distsim.program.pieces import joined, pieces
-from distsim.program.prices import Prices
 from distsim.program.segment import Cost, Pricer
 from distsim.schedule.actions import LETTERS
-from distsim.store import Same, Store
+from distsim.store import Same
 
 Ints = npt.NDArray[np.int64]
-
-#: What groups of actions of a stage there are; a few kilobytes each.
-_GROUPED = Store(32 << 20)
 
 
 class Labels:
@@ -43,62 +50,6 @@ class Labels:
         if entry.collective is not None:
             self.collectives[label] = entry.collective
         return label
-
-
-@dataclass(frozen=True, slots=True)
-class Grouped:
-    """Actions of a stage that run together, and which of them are alike.
-
-    Attributes
-    ----------
-    lead : int64[groups]
-        First action of each group (one action, or a pair).
-    codes : tuple of (int, int)
-        What tells the patterns apart, as `_pattern` reads it: of the first action, and of the
-        second (-1: none).
-    pattern_of : int64[groups]
-    """
-
-    lead: Ints
-    codes: tuple[tuple[int, int], ...]
-    pattern_of: Ints
-
-
-def grouped(work: Work) -> Grouped:
-    """Group the actions of a stage; plans with the same schedule and the same hooks share it."""
-    data = work.data
-    hooks = (data.gather, data.reduce, work.batches, work.chunks)
-    key = (Same(work.order), work.variant_of.tobytes(), *hooks)
-    return _GROUPED.get(key, lambda: _grouped(work), lambda g: 512 + 16 * len(g.lead))
-
-
-def _grouped(work: Work) -> Grouped:
-    order = work.order
-    gather, reduce = work.hooked()
-    after_hook = np.maximum.accumulate(reduce) | gather
-    codes = (
-        gather
-        + 2 * reduce
-        + 4 * after_hook
-        + 8 * work.ends_batch()
-        + 16 * order.kind.astype(np.int64)
-        + 64 * (order.chunk + work.chunks * work.variant_of[order.microbatch])
-    )
-    paired = order.paired if len(order.paired) else np.zeros(len(codes), dtype=bool)
-    if not paired.any():
-        distinct = np.flatnonzero(np.bincount(codes))
-        number = np.zeros(int(codes.max(initial=0)) + 1, dtype=np.int64)
-        number[distinct] = np.arange(len(distinct))
-        ones = tuple((code, -1) for code in distinct.tolist())
-        return Grouped(np.arange(len(codes)), ones, number[codes])
-    second = np.concatenate([[False], paired[:-1]])
-    lead = np.flatnonzero(~second)
-    following = np.append(codes[1:], 0)[lead]
-    most = int(codes.max(initial=0)) + 2
-    keys = codes[lead] * most + np.where(paired[lead], following, -1) + 1
-    distinct, pattern_of = np.unique(keys, return_inverse=True)
-    pairs = tuple((key // most, key % most - 1) for key in distinct.tolist())
-    return Grouped(lead, pairs, pattern_of.reshape(-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,20 +187,22 @@ def _order(flat: list[Entry], entry: Ints) -> tuple[Ints, Ints]:
     return np.concatenate(before), np.concatenate(after)
 
 
-def lay_out(
+def patterns_of(
     work: Work,
+    codes: Codes,
     pricer: Pricer,
-    prices: Prices,
     key: Hashable,
     *,
     expand_all: frozenset[str],
     expand_hooked: frozenset[str],
     whole: bool = False,
-) -> ClassActions:
-    """Choose a pattern for every action of a stage.
+) -> list[Pattern]:
+    """Choose a pattern for every kind of action of a stage.
 
     Parameters
     ----------
+    codes : tuple of (int, int)
+        Of the kinds of actions, see `grouped`.
     key : hashable
         What the pricer depends on.
     expand_all, expand_hooked : frozenset of str
@@ -258,15 +211,19 @@ def lay_out(
     whole : bool
         None gets one after all; see `laid_out`.
     """
-    groups = grouped(work)
-    maker = _Maker(work, pricer, prices, key, expand_all, expand_all | expand_hooked, whole)
-    return ClassActions(work, groups, maker.patterns(groups.codes), pricer, key)
+    maker = _Maker(work, pricer, key, expand_all, expand_all | expand_hooked, whole)
+    return maker.patterns(codes)
 
 
 def _held(work: Work, code: int) -> tuple[int, int, int]:
     """Return (kind, variant, chunk) of a code."""
-    variant, chunk = divmod(code // 64, work.chunks)
-    return code // 16 % 4, variant, chunk
+    variant, chunk = divmod(code // CHUNK, work.chunks)
+    return code % CHUNK // KIND, variant, chunk
+
+
+def named(work: Work, codes: Codes) -> bool:
+    """Say whether some entries of a stage bear its name."""
+    return work.batches > 1 or any([other >= 0 for _, other in codes])
 
 
 def _name(work: Work, code: int) -> str:
@@ -285,29 +242,28 @@ class _Maker:
 
     work: Work
     pricer: Pricer
-    prices: Prices
     key: Hashable
     expand: frozenset[str]
     expand_beside: frozenset[str]
     whole: bool
 
-    def patterns(self, codes: tuple[tuple[int, int], ...]) -> list[Pattern]:
+    def patterns(self, codes: Codes) -> list[Pattern]:
         """Return the patterns of kinds of actions, as `grouped` codes them."""
         work = self.work
-        if work.batches > 1 or any(other >= 0 for _, other in codes):
-            # Some entries bear the name of their stage.
+        if named(work, codes):
             return [self._pattern(a) if b < 0 else self._pair(a, b) for a, b in codes]
-        hooked = Same(work.data) if any(a & 3 for a, _ in codes) else None
-        about = (self.key, codes, self.expand, self.expand_beside, self.whole, work.restart_s)
-        return self.prices.stage((about, hooked), work.variants, lambda: self._alike(codes))
+        hooked = Same(work.data) if any([a & (GATHERS | REDUCES) for a, _ in codes]) else None
+        expands = (self.expand, self.expand_beside, self.whole)
+        about = (self.key, Same(codes), *expands, work.restart_s, hooked)
+        return prices.stage(about, work.variants, lambda: self._alike(codes))
 
-    def _alike(self, codes: tuple[tuple[int, int], ...]) -> list[Pattern]:
+    def _alike(self, codes: Codes) -> list[Pattern]:
         """Return the patterns of single actions; chunks alike do the same."""
         known: dict[tuple[int, int], Pattern] = {}
+        held = [chunk for chunks in self.work.variants for chunk in chunks]
         out = []
         for code, _ in codes:
-            _, variant, chunk = _held(self.work, code)
-            key = (code % 64, id(self.work.variants[variant][chunk]))
+            key = (code % CHUNK, id(held[code // CHUNK]))
             if key not in known:
                 known[key] = self._pattern(code)
             out.append(known[key])
@@ -325,8 +281,8 @@ class _Maker:
         work = self.work
         kind, variant, chunk = _held(work, code)
         held = work.variants[variant][chunk]
-        expand = self.expand_beside if code & 4 else self.expand
-        gather, reduce = bool(code & 1), bool(code & 2)
+        expand = self.expand_beside if code & AFTER_HOOK else self.expand
+        gather, reduce = bool(code & GATHERS), bool(code & REDUCES)
 
         def made() -> Pattern:
             cuts = pieces(held, work.data, kind=kind, gather=gather, reduce=reduce)
@@ -337,7 +293,7 @@ class _Maker:
                 cuts,
                 self.pricer,
                 expand=frozenset() if self.whole else expand,
-                cost_of=lambda runs: self.prices.of((self.key, alone), pricer, runs),
+                cost_of=lambda runs: prices.price((self.key, alone), pricer, runs),
             )
             if work.restart_s:
                 restart = Cost(restart_s=work.restart_s)
@@ -346,11 +302,11 @@ class _Maker:
 
         hooks = (gather, reduce, Same(work.data)) if gather or reduce else ()
         about = (self.key, kind, expand, self.whole, work.restart_s, hooks)
-        entries = self.prices.pattern(about, held, made)
-        if code & 8:
+        entries = prices.pattern(about, held, made)
+        if code & ENDS_BATCH:
             update = Entry(f"optimizer stage {work.stage}", work.between, update=True)
             entries = [*entries, update]
         return entries
 
 
-__all__ = ["ClassActions", "Grouped", "Labels", "Prices", "grouped", "lay_out"]
+__all__ = ["ClassActions", "Labels", "named", "patterns_of"]

@@ -15,8 +15,9 @@ from distsim.program.segment import Cost, Pricer
 class _Known:
     """What was priced and laid out, by what it depends on.
 
-    Runs of steps and chunks are told apart by identity: layers, stages and plans share theirs, and
-    hashing them would take longer than pricing them. All are forgotten when there are too many.
+    Runs of steps, chunks and stages are told apart by identity: layers, stages and plans share
+    theirs, and hashing them would take longer than pricing them. All are forgotten when there are
+    too many.
     """
 
     MOST_RUNS, MOST_PATTERNS = 10_000, 20_000
@@ -53,47 +54,41 @@ def _one(
     return found[1]
 
 
-class Prices:
-    """Prices of steps, patterns of actions, and those of whole stages."""
+def price(key: Hashable, pricer: Pricer, runs: Runs) -> Cost:
+    """Price runs of steps; `key` says all that the prices depend on."""
+    seen = _KNOWN.prices.setdefault(key, {})
+    if len(runs) == 1:
+        return _one(seen, pricer, runs[0])
+    compute = tensor = context = expert = host = restart = 0.0
+    for _, alike in groupby(runs, id):
+        members = list(alike)
+        cost, times = _one(seen, pricer, members[0]), len(members)
+        compute += times * cost.compute_s
+        tensor += times * cost.tensor_s
+        context += times * cost.context_s
+        expert += times * cost.expert_s
+        host += times * cost.host_s
+        restart += times * cost.restart_s
+    return Cost(compute, tensor, context, expert, host, restart)
 
-    def __init__(self) -> None:
+
+def pattern(key: Hashable, chunk: Chunk, made: Callable[[], Pattern]) -> Pattern:
+    """Return a pattern; `key` says all that it depends on beside the chunk."""
+    at = (key, id(chunk))
+    if at not in _KNOWN.patterns:
+        _KNOWN.patterns[at] = (chunk, made())
+    return _KNOWN.patterns[at][1]
+
+
+def stage(
+    key: Hashable, variants: Sequence[Sequence[Chunk]], made: Callable[[], list[Pattern]]
+) -> list[Pattern]:
+    """Return the patterns of a stage; `key` says all that they depend on beside the chunks."""
+    at = (key, *[id(chunks) for chunks in variants])
+    if at not in _KNOWN.stages:
         _KNOWN.bounded()
-
-    def of(self, key: Hashable, pricer: Pricer, runs: Runs) -> Cost:
-        """Price runs of steps; `key` says all that the prices depend on."""
-        seen = _KNOWN.prices.setdefault(key, {})
-        if len(runs) == 1:
-            return _one(seen, pricer, runs[0])
-        compute = tensor = context = expert = host = restart = 0.0
-        for _, alike in groupby(runs, id):
-            members = list(alike)
-            cost, times = _one(seen, pricer, members[0]), len(members)
-            compute += times * cost.compute_s
-            tensor += times * cost.tensor_s
-            context += times * cost.context_s
-            expert += times * cost.expert_s
-            host += times * cost.host_s
-            restart += times * cost.restart_s
-        return Cost(compute, tensor, context, expert, host, restart)
-
-    def pattern(self, key: Hashable, chunk: Chunk, made: Callable[[], Pattern]) -> Pattern:
-        """Return a pattern; `key` says all that it depends on beside the chunk."""
-        at = (key, id(chunk))
-        if at not in _KNOWN.patterns:
-            _KNOWN.patterns[at] = (chunk, made())
-        return _KNOWN.patterns[at][1]
-
-    def stage(
-        self,
-        key: Hashable,
-        variants: Sequence[Sequence[Chunk]],
-        made: Callable[[], list[Pattern]],
-    ) -> list[Pattern]:
-        """Return the patterns of a stage; `key` says all that they depend on beside the chunks."""
-        at = (key, *(id(chunk) for chunks in variants for chunk in chunks))
-        if at not in _KNOWN.stages:
-            _KNOWN.stages[at] = (variants, made())
-        return _KNOWN.stages[at][1]
+        _KNOWN.stages[at] = (variants, made())
+    return _KNOWN.stages[at][1]
 
 
-__all__ = ["Prices"]
+__all__ = ["pattern", "price", "stage"]

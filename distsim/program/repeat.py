@@ -59,8 +59,7 @@ def cut(orders: Sequence[Actions], again: Callable[[int], Sequence[Actions]]) ->
         The orders with so many micro batches.
     """
     size = sum(order.nbytes for order in orders)
-    key = tuple(Same(order) for order in orders)
-    return _CUTS.get(key, lambda: _cut(orders, again), lambda _: size)
+    return _CUTS.get(Same(orders), lambda: _cut(orders, again), lambda _: size)
 
 
 #: Of orders seen before.

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from distsim.parallel.plan import Plan
 from distsim.program.actions import ROW
+from distsim.program.grouped import Grouped
 from distsim.program.inputs import Inputs
-from distsim.program.layout import Grouped
 from distsim.program.repeat import Cut, repeated
 from distsim.program.sends import families, passages
 from distsim.schedule import WEIGHT, Actions
@@ -82,8 +82,8 @@ def route_of(
     """
     plan, data = inputs.plan, inputs.data
     key = (
-        Same(orders[0]),
-        plan.placement,
+        Same(orders),
+        Same(plan.placement),
         data.gather,
         data.reduce,
         inputs.variants_of().tobytes(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil, log2
@@ -13,6 +12,7 @@ from distsim.parallel.data import DataParallel, Domain, shards
 from distsim.parallel.offload import Offload
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
+from distsim.parallel.step import Unit
 from distsim.program.tail import Shared, Update
 from distsim.scenario.machine import Machine
 from distsim.store import Same
@@ -37,15 +37,14 @@ def updated(
 
     Stages that hold the same chunks are updated alike.
     """
-    known: dict[tuple[int, ...], tuple[list[Holding], tuple[Work, ...], tuple[float, ...]]] = {}
-    keys = [tuple(id(c) for c in stage) for stage in chunks]
-    for key, stage in zip(keys, chunks, strict=True):
-        if key not in known:
+    known: dict[int, tuple[list[Holding], tuple[Work, ...], tuple[float, ...]]] = {}
+    for stage in chunks:
+        if id(stage) not in known:
             held = _held(stage, data.domains)
-            sizes = (state_bytes(optimizer, numerics, count, found) for count, found in held)
+            sizes = [state_bytes(optimizer, numerics, count, found) for count, found in held]
             works = _update_works(plan, data, numerics, optimizer, held, offload)
-            known[key] = (held, works, tuple(sizes))
-    held_of, works_of, states_of = zip(*(known[key] for key in keys), strict=True)
+            known[id(stage)] = (held, works, tuple(sizes))
+    held_of, works_of, states_of = zip(*[known[id(stage)] for stage in chunks], strict=True)
     return list(held_of), works_of, states_of
 
 
@@ -54,15 +53,20 @@ def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
 
     Matrices of units alike are one entry.
     """
-    times = Counter(Same(u) for c in stage for u in c.units)
+    times: dict[int, int] = {}
+    units: dict[int, Unit] = {}
+    for chunk in stage:
+        for unit, number in chunk.counted:
+            units[id(unit)] = unit
+            times[id(unit)] = times.get(id(unit), 0) + number
     out: list[Holding] = []
     for domain in domains:
         found = [
             m if number == 1 else m._replace(number=m.number * number)
-            for unit, number in times.items()
-            for m in domain.matrices(unit.of)
+            for key, number in times.items()
+            for m in domain.matrices(units[key])
         ]
-        out.append((sum(domain.parameters(c) for c in stage), found))
+        out.append((sum([domain.parameters(c) for c in stage]), found))
     return out
 
 

@@ -62,8 +62,8 @@ def chunks_of(schedule: Schedule, virtual_stages: int) -> int:
 
 def actions(
     schedule: str | Schedule, stages: int, microbatches: int, virtual_stages: int = 1
-) -> list[Actions]:
-    """Return the actions of each stage.
+) -> tuple[Actions, ...]:
+    """Return the actions of each stage, one object for those who ask for the same.
 
     Parameters
     ----------
@@ -79,12 +79,11 @@ def actions(
     """
     found = REGISTRY[schedule] if isinstance(schedule, str) else schedule
     chunks = chunks_of(found, virtual_stages)
-    orders = _ORDERS.get(
+    return _ORDERS.get(
         (found, stages, microbatches, chunks),
         lambda: tuple(found.order(stages, microbatches, chunks)),
         lambda made: sum(order.nbytes for order in made),
     )
-    return list(orders)
 
 
 def bubble_fraction(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from distsim.errors import PlanError
@@ -107,6 +109,7 @@ def bubble_fraction(
     return max(0.0, bubble) / (microbatches * pair)
 
 
+@lru_cache(maxsize=1024)
 def opposed(stages: int, chunks: int) -> Placement:
     """Stage s holds model chunk s of copy 0 and p - 1 - s of copy 1, whose numbers begin at p."""
     return tuple((s, 2 * stages - 1 - s) for s in range(stages))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from distsim.schedule.actions import Actions
@@ -44,11 +45,13 @@ class Bubble(Protocol):
         ...
 
 
+@lru_cache(maxsize=1024)
 def looped(stages: int, chunks: int) -> Placement:
     """Chunk c of stage s is model chunk c p + s (Narayanan 2021, section 2.2.2)."""
     return tuple(tuple(c * stages + s for c in range(chunks)) for s in range(stages))
 
 
+@lru_cache(maxsize=1024)
 def v_shaped(stages: int, chunks: int) -> Placement:
     """Down and up again: even chunks go from first to last stage, odd ones back.
 
@@ -100,3 +103,7 @@ class Schedule:
     replicas: int = 1
     flush: bool = True
     weight_versions: int = 1
+
+    def __hash__(self) -> int:
+        # Of all that is equal in equal ones, what is quick to hash.
+        return hash((self.name, self.order))
