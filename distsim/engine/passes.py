@@ -7,12 +7,15 @@ step time, in about a tenth of the time that a graph takes to build and to walk.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterable
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from distsim.program.cells import AnyCell, Cell, Leaving
+from distsim.program.cells import AnyCell, Arriving, Cell, Leaving
 from distsim.program.outline import Collective, Outline
+from distsim.program.route import Pass
 
 
 class _Stages:
@@ -21,9 +24,15 @@ class _Stages:
     def __init__(self, outline: Outline) -> None:
         stages = len(outline.update_s)
         self.of = outline
+        self.blocked = outline.blocking_sends or outline.blocking_reductions
+        #: Of each pass that is one segment, as most are; below zero: there is more to do.
+        self.brief = [cell if isinstance(cell, float) else -1.0 for cell in outline.cells]
         #: End of the last segment of each stage; when its next one may begin.
         self.last = [0.0] * stages
-        self.gate = [0.0] * stages
+        self.gate = [0.0] * stages if self.blocked else self.last
+        #: When what a pass waits for arrives, by slot; end of the last message by chain.
+        self.arrived = [0.0] * (outline.route.slots + 2)
+        self.sent = [0.0] * len(outline.route.chains)
         #: End of the last gather of (stage, domain), and of the last reduction by phase.
         self.gathered: dict[tuple[int, int], float] = {}
         self.reduced: dict[tuple[int, int], list[float]] = {}
@@ -34,6 +43,8 @@ class _Stages:
         """Run a pass that is more than one segment from an instant on; return its end."""
         if isinstance(cell, Leaving):
             return self._leaving(stage, cell, begin)
+        if isinstance(cell, Arriving):
+            return self._arriving(stage, cell, begin)
         if isinstance(cell, Cell):
             return self._cell(stage, cell, begin)
         raise TypeError(f"a pass of {cell} s has nothing to run")
@@ -71,6 +82,25 @@ class _Stages:
         end = self.last[stage] = self.gate[stage] = begin + cell.duration_s
         return end
 
+    def _arriving(self, stage: int, cell: Arriving, begin: float) -> float:
+        """Run a pass whose parameters arrive beside it; return its end."""
+        key, prefetch = (stage, cell.domain), self.of.prefetch
+        opened = self.opened.setdefault(key, [])
+        gathered, previous = self.gathered.get(key, 0.0), self.last[stage]
+        for duration, seconds in cell.segments:
+            if seconds >= 0.0:
+                unit = len(opened) - prefetch
+                opened.append(previous)
+                if unit >= 0 and opened[unit] > gathered:
+                    gathered = opened[unit]
+                gathered += seconds
+                if gathered > begin:
+                    begin = gathered
+            begin = previous = begin + duration
+        self.gathered[key] = gathered
+        self.last[stage] = self.gate[stage] = begin
+        return begin
+
     def _gather(self, stage: int, domain: int, amount: float, previous: float) -> float:
         seconds = self.of.gather_s[stage].get((domain, amount))
         if seconds is None:
@@ -79,7 +109,8 @@ class _Stages:
         opened = self.opened.setdefault(key, [])
         # The unit before the first has no end; nothing ran before it.
         opened.append(previous)
-        unit = self.of.ahead[key][len(opened) - 1]
+        unit = len(opened) - 1
+        unit = self.of.ahead[key][unit] if key in self.of.ahead else unit - self.of.prefetch
         start = self.gathered.get(key, 0.0)
         if unit >= 0 and opened[unit] > start:
             start = opened[unit]
@@ -101,8 +132,8 @@ def step_s(outline: Outline) -> float:
         return _walked(outline, None)
     times = array("d")
     short_s = _walked(outline, times)
-    periods = np.frombuffer(times).reshape(-1, 2)[outline.route.periods]
-    period_s = _period_s(periods, short_s)
+    recorded = np.frombuffer(times).reshape(-1, 2)
+    period_s = _period_s(recorded[outline.route.periods - outline.route.window()[0]], short_s)
     if period_s is not None:
         return short_s + outline.times * period_s
     whole = outline.whole() if outline.whole is not None else None
@@ -129,18 +160,48 @@ _SAME = 1e-12
 
 
 def _walked(outline: Outline, times: array[float] | None) -> float:
-    """Walk the passes; append the end of each and of its message to `times`, if given."""
-    route, cells, send_s = outline.route, outline.cells, outline.send_s
-    blocking = outline.blocking_sends
-    stages = _Stages(outline)
-    last, gate = stages.last, stages.gate
-    arrived = [0.0] * route.slots
-    sent = [0.0] * len(route.chains)
-    # Most passes are one segment: a number, and below zero where there is more to do.
-    brief = [cell if isinstance(cell, float) else -1.0 for cell in cells]
-    for stage, at, slot, chain, number, into in route.passes():
+    """Walk the passes; return the end of the step.
+
+    The end of each pass of a period, and that of its message, are appended to `times`, if given.
+    """
+    stages, passes = _Stages(outline), outline.route.passes()
+    walk = _blocked if stages.blocked else _freely
+    if times is not None:
+        first, last = outline.route.window()
+        walk(stages, islice(passes, first))
+        _blocked(stages, islice(passes, last - first), times)
+    walk(stages, passes)
+    return max(_tail(outline, stages), max(stages.sent, default=0.0))
+
+
+def _freely(stages: _Stages, passes: Iterable[Pass]) -> None:
+    """Walk passes after which nothing waits for a message or a reduction to leave."""
+    last, arrived, sent, brief = stages.last, stages.arrived, stages.sent, stages.brief
+    cells, send_s = stages.of.cells, stages.of.send_s
+    for stage, at, slot, chain, number, into in passes:
+        begin, end = last[stage], arrived[slot]
+        if end > begin:
+            begin = end
+        duration = brief[at]
+        if duration >= 0.0:
+            end = last[stage] = begin + duration
+        else:
+            end = stages.run(stage, cells[at], begin)
+        if chain >= 0:
+            if sent[chain] > end:
+                end = sent[chain]
+            end = sent[chain] = end + send_s[number]
+        arrived[into] = end
+
+
+def _blocked(stages: _Stages, passes: Iterable[Pass], times: array[float] | None = None) -> None:
+    """Walk passes that may be blocked; see `_walked` for `times`."""
+    last, arrived, sent, brief = stages.last, stages.arrived, stages.sent, stages.brief
+    cells, send_s, gate = stages.of.cells, stages.of.send_s, stages.gate
+    blocking = stages.of.blocking_sends
+    for stage, at, slot, chain, number, into in passes:
         begin = gate[stage]
-        if slot >= 0 and arrived[slot] > begin:
+        if arrived[slot] > begin:
             begin = arrived[slot]
         duration = brief[at]
         if duration >= 0.0:
@@ -154,12 +215,10 @@ def _walked(outline: Outline, times: array[float] | None) -> float:
             end = sent[chain] = end + send_s[number]
             if blocking and end > gate[stage]:
                 gate[stage] = end
-        if into >= 0:
-            arrived[into] = end
+        arrived[into] = end
         if times is not None:
             times.append(done)
             times.append(end)
-    return max(_tail(outline, stages), max(sent, default=0.0))
 
 
 def _tail(outline: Outline, stages: _Stages) -> float:

@@ -48,7 +48,22 @@ class Leaving:
     queues: tuple[tuple[int, float, float], ...]
 
 
-AnyCell = float | Cell | Leaving
+@dataclass(frozen=True, slots=True)
+class Arriving:
+    """A pass whose parameters arrive while it runs, one segment after another.
+
+    Attributes
+    ----------
+    domain : int
+    segments : tuple of (float, float)
+        Of each: what it takes, and what the gather that it waits for takes (negative: none).
+    """
+
+    domain: int
+    segments: tuple[tuple[float, float], ...]
+
+
+AnyCell = float | Cell | Leaving | Arriving
 #: (domain, parameters)
 Hooked = tuple[int, float]
 
@@ -75,9 +90,25 @@ def _cell(of: Same) -> float | Cell:
     return Cell(*zip(*[each[id(e)] for e in pattern], strict=True))
 
 
-def in_brief(cell: Cell, reduce_s: Mapping[Hooked, tuple[float, ...]]) -> Cell | Leaving:
-    """Say in brief what a cell does that waits for nothing; others stay as they are."""
-    if any(cell.gathers) or any(after != (-1,) for after in cell.after):
+def in_brief(
+    cell: Cell,
+    gather_s: Mapping[Hooked, float],
+    reduce_s: Mapping[Hooked, tuple[float, ...]] | None,
+) -> AnyCell:
+    """Say in brief what a cell does in which one segment follows another; others stay as they are.
+
+    Parameters
+    ----------
+    gather_s : mapping
+        What its gathers take.
+    reduce_s : mapping or None
+        What its reductions take; None: something waits for them.
+    """
+    if any([after != (-1,) for after in cell.after]):
+        return cell
+    if any(cell.gathers):
+        return cell if any(cell.reduces) else _arriving(cell, gather_s)
+    if reduce_s is None:
         return cell
     end = 0.0
     queues: dict[int, tuple[float, float]] = {}
@@ -88,6 +119,15 @@ def in_brief(cell: Cell, reduce_s: Mapping[Hooked, tuple[float, ...]]) -> Cell |
             last, all_s = queues.get(domain, (0.0, 0.0))
             queues[domain] = (max(last, end) + seconds, all_s + seconds)
     return Leaving(end, tuple([(d, *times) for d, times in queues.items()]))
+
+
+def _arriving(cell: Cell, gather_s: Mapping[Hooked, float]) -> Cell | Arriving:
+    """Say in brief what a cell does whose gathers are of one domain, one a segment."""
+    domains = {domain for hooks in cell.gathers for domain, _ in hooks}
+    if len(domains) > 1 or any([len(hooks) > 1 for hooks in cell.gathers]):
+        return cell
+    waits = [gather_s.get(hooks[0], -1.0) if hooks else -1.0 for hooks in cell.gathers]
+    return Arriving(domains.pop(), tuple(zip(cell.duration_s, waits, strict=True)))
 
 
 def gathered(cells: Sequence[float | Cell], domain: int) -> dict[int, list[float]]:
@@ -104,4 +144,4 @@ def _amounts(hook: tuple[float, ...]) -> tuple[Hooked, ...]:
     return tuple([(d, a) for d, a in enumerate(hook) if a])
 
 
-__all__ = ["AnyCell", "Cell", "Hooked", "Leaving", "cells_of", "gathered", "in_brief"]
+__all__ = ["AnyCell", "Arriving", "Cell", "Hooked", "Leaving", "cells_of", "gathered", "in_brief"]

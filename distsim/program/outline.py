@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from distsim.program.build import Inputs, laid_out, pricers_of
-from distsim.program.cells import AnyCell, Cell, Hooked, Leaving, cells_of, gathered, in_brief
+from distsim.program.cells import AnyCell, Cell, Hooked, cells_of, gathered, in_brief
 from distsim.program.comm import Network
 from distsim.program.compile import build_network
 from distsim.program.groups import groups_of
@@ -42,15 +42,18 @@ class Outline:
 
     Attributes
     ----------
-    cells : list of float, Cell or Leaving
+    cells : list of float, Cell, Leaving or Arriving
         What each kind of pass takes.
     send_s : list of float
         ``[number of duration]``.
     gather_s, reduce_s : sequence of mapping
         Of each stage, (domain, parameters) -> seconds of the gather; of each phase of the
         reduction.
+    prefetch : int
+        A gather does not begin before the unit so many before its own.
     ahead : mapping
-        (stage, domain) -> for each gather the unit that must have begun, or -1.
+        (stage, domain) -> for each gather the unit that must have begun, or -1, where what is
+        gathered has a limit.
     blocking_sends, blocking_reductions : bool
         Compute waits for each of them.
     end : list of Collective
@@ -72,6 +75,7 @@ class Outline:
     send_s: list[float]
     gather_s: Sequence[Mapping[Hooked, float]] = ()
     reduce_s: Sequence[Mapping[Hooked, tuple[float, ...]]] = ()
+    prefetch: int = 0
     ahead: Mapping[tuple[int, int], Sequence[int]] = field(default_factory=dict)
     blocking_sends: bool = False
     blocking_reductions: bool = False
@@ -133,7 +137,7 @@ class _Stage:
 
     Attributes
     ----------
-    cells, entries : sequence of float, Cell or Leaving
+    cells, entries : sequence of float, Cell, Leaving or Arriving
         What each kind of pass takes; with all entries of those that have some.
     gather_s, reduce_s : mapping
         See `Outline`.
@@ -175,7 +179,8 @@ class _Maker:
             self._sends(),
             [stage.gather_s for stage in self.stages],
             [stage.reduce_s for stage in self.stages],
-            self._ahead(),
+            data.prefetch,
+            self._ahead() if np.isfinite(data.limit_bytes) else {},
             plan.pp > 1 and not plan.overlap_p2p,
             data.blocking,
             [*self._reductions(), *self._shared()],
@@ -223,7 +228,7 @@ class _Maker:
         named = (n for d in domains for n in (d.name, d.across))
         axes = [axis for axis in named if axis in network.groups]
         known: dict[tuple[int, tuple[int, ...]], _Stage] = {}
-        brief: dict[tuple[int, ...], dict[int, Cell | Leaving]] = {}
+        brief: dict[tuple[int, ...], dict[int, AnyCell]] = {}
         out = []
         every = network.known(("links", *axes), lambda: self._links(axes))
         for laid, links in zip(self.actions, every, strict=True):
@@ -244,7 +249,7 @@ class _Maker:
         ]
 
     def _stage(
-        self, stage: int, cells: Sequence[float | Cell], brief: dict[int, Cell | Leaving]
+        self, stage: int, cells: Sequence[float | Cell], brief: dict[int, AnyCell]
     ) -> _Stage:
         """Return what a stage does; `brief` has its cells in brief as far as they were seen."""
         data = self.inputs.data
@@ -262,11 +267,12 @@ class _Maker:
             hook: tuple([self._collective_s(stage, *p) for p in self._phases(*hook)])
             for hook in leaving
         }
-        if data.blocking or any(len(phases) > 1 for phases in reduce_s.values()):
+        if np.isfinite(data.limit_bytes):
             return _Stage(list(cells), cells, gather_s, reduce_s)
+        waited = data.blocking or any([len(phases) > 1 for phases in reduce_s.values()])
         for cell in hooked:
             if id(cell) not in brief:
-                brief[id(cell)] = in_brief(cell, reduce_s)
+                brief[id(cell)] = in_brief(cell, gather_s, None if waited else reduce_s)
         short = [brief[id(c)] if isinstance(c, Cell) else c for c in cells]
         return _Stage(short, cells, gather_s, reduce_s)
 

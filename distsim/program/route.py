@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import numpy as np
@@ -21,6 +21,10 @@ from distsim.store import Same, Store
 Ints = npt.NDArray[np.int64]
 
 
+#: Stage, cell, slot, chain, number of the message, slot that is filled.
+Pass = tuple[int, int, int, int, int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """The passes of all stages in an order in which they can run, as columns.
@@ -30,17 +34,17 @@ class Route:
     stage, cell : list of int
         Of each pass: where it runs, and its kind.
     slot : list of int
-        Where its message arrives; -1: it waits for none.
+        Where its message arrives; `slots`: it waits for none.
     chain, number : list of int
         Chain of messages on which it sends, in the order of that chain (-1: none), and number of
         the message's duration.
     into : list of int
-        Slot that it fills, by its message or, without one, by itself; -1: none.
+        Slot that it fills, by its message or, without one, by itself; `slots` + 1: none.
     slots : int
     chains : list of (str, int)
         Family of sends and the stage that sends.
-    periods : int64[periods, passes] or None
-        Places of the passes of periods that repeat, see `repeat.repeated`.
+    periods : int64[periods, passes]
+        Places of the passes of periods that repeat, see `repeat.repeated`; empty: none are known.
     """
 
     stage: list[int]
@@ -51,12 +55,18 @@ class Route:
     into: list[int]
     slots: int
     chains: list[tuple[str, int]]
-    periods: Ints | None = None
+    periods: Ints = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.stage)
 
-    def passes(self) -> Iterator[tuple[int, int, int, int, int, int]]:
+    def window(self) -> tuple[int, int]:
+        """Return the first place of the passes of the periods, and the one after the last."""
+        if not self.periods.size:
+            return 0, 0
+        return int(self.periods.min()), int(self.periods.max()) + 1
+
+    def passes(self) -> Iterator[Pass]:
         """Yield stage, cell, slot, chain, number and the slot that is filled of each pass."""
         columns = (self.stage, self.cell, self.slot, self.chain, self.number, self.into)
         return zip(*columns, strict=True)
@@ -110,49 +120,47 @@ def _made_route(
     """
     stages, most = len(orders), max(int(o.chunk.max(initial=0)) for o in orders) + 1
     micros = len(variant_of)
-    shape = (stages, 2, most, micros)
-    there = np.zeros(shape, dtype=bool)
-    for stage, order in enumerate(orders):
-        moves = order.kind != WEIGHT
-        there[stage, ROW[order.kind[moves]], order.chunk[moves], order.microbatch[moves]] = True
+    sizes = [len(order) for order in orders]
+    stage = np.repeat(np.arange(stages), sizes)
+    kind = np.concatenate([order.kind for order in orders])
+    chunk = np.concatenate([order.chunk for order in orders]).astype(np.int64)
+    micro = np.concatenate([order.microbatch for order in orders])
+    moves = kind != WEIGHT
+    row = np.where(moves, ROW[kind], 0)
+    own = np.where(moves, ((stage * 2 + row) * most + chunk) * micros + micro, -1)
+    there = np.zeros(stages * 2 * most * micros, dtype=bool)
+    there[own[moves]] = True
     chains: list[tuple[str, int]] = []
     target, chain_of = _targets(plan, most, chains)
-    incoming = np.zeros(there.size, dtype=bool)
-    columns: list[list[Ints]] = []
-    first_cell = 0
-    for stage, order in enumerate(orders):
-        row, chunk, micro = ROW[order.kind], order.chunk.astype(np.int64), order.microbatch
-        moves = order.kind != WEIGHT
-        row = np.where(moves, row, 0)
-        place = np.ravel_multi_index((np.full(len(row), stage), row, chunk, micro), shape)
-        own = np.where(moves, place, -1)
-        to = target[stage, row, chunk]
-        into = np.where(moves & (to >= 0), np.maximum(to, 0) * micros + micro, -1)
-        into = np.where((into >= 0) & there.reshape(-1)[np.maximum(into, 0)], into, -1)
-        chain = np.where(into >= 0, chain_of[stage, row, chunk], -1)
-        number = chain * (int(variant_of.max(initial=0)) + 1) + variant_of[micro]
-        incoming[into[into >= 0]] = True
-        cell = groups[stage].pattern_of + first_cell
-        columns.append([np.full(len(own), stage), cell, own, chain, number, into])
-        first_cell += len(groups[stage].codes)
-    for mine in columns:
-        own = mine[2]
-        mine[2] = np.where((own >= 0) & incoming[np.maximum(own, 0)], own, -1)
-    ordered = _ordered([c[2].tolist() for c in columns], [c[5].tolist() for c in columns])
+    to = target[stage, row, chunk]
+    into = np.where(moves & (to >= 0), to * micros + micro, -1)
+    into = np.where((into >= 0) & there[into], into, -1)
+    chain = np.where(into >= 0, chain_of[stage, row, chunk], -1)
+    number = chain * (int(variant_of.max(initial=0)) + 1) + variant_of[micro]
+    incoming = np.zeros(len(there), dtype=bool)
+    incoming[into[into >= 0]] = True
+    slot = np.where((own >= 0) & incoming[own], own, -1)
+    first_cell = np.cumsum([0, *(len(g.codes) for g in groups[:-1])])
+    cell = np.concatenate([g.pattern_of for g in groups]) + first_cell[stage]
+    bounds = np.cumsum(sizes)[:-1]
+    waits, fills = np.split(slot, bounds), np.split(into, bounds)
+    ordered = _ordered([w.tolist() for w in waits], [f.tolist() for f in fills])
     if ordered is None:
         return None
-    turns, periods = np.asarray(ordered), None
+    turns, periods = np.asarray(ordered), np.zeros((0, 0), dtype=np.int64)
     if of is not None:
-        periods = repeated(of, *([c[i] for c in columns] for i in (1, 2, 5)))
-        if periods is None:
+        alike = repeated(of, np.split(cell, bounds), waits, fills)
+        if alike is None:
             return None
         place = np.empty(len(turns), dtype=np.int64)
         place[turns] = np.arange(len(turns))
-        periods = place[periods]
-    stages, cells, slots, along, numbers, fills = (
-        np.concatenate(parts)[turns].tolist() for parts in zip(*columns, strict=True)
+        periods = place[alike]
+    slots = len(there)
+    slot, into = np.where(slot < 0, slots, slot), np.where(into < 0, slots + 1, into)
+    stages_, cells, waits_, along, numbers, fills_ = (
+        column[turns].tolist() for column in (stage, cell, slot, chain, number, into)
     )
-    return Route(stages, cells, slots, along, numbers, fills, there.size, chains, periods)
+    return Route(stages_, cells, waits_, along, numbers, fills_, slots, chains, periods)
 
 
 def _targets(plan: Plan, most: int, chains: list[tuple[str, int]]) -> tuple[Ints, Ints]:
@@ -221,4 +229,4 @@ def _ordered(waits: Sequence[list[int]], fills: Sequence[list[int]]) -> list[int
     return out
 
 
-__all__ = ["Route", "route_of"]
+__all__ = ["Pass", "Route", "route_of"]
