@@ -23,12 +23,16 @@ class Cell:
         entry of the pass before.
     gathers, reduces : tuple of tuple of (int, float)
         (domain, parameters) that each entry waits for, or that leave after it.
+    arriving, leaving : frozenset of (int, float)
+        All of them.
     """
 
     duration_s: tuple[float, ...]
     after: tuple[tuple[int, ...], ...]
     gathers: tuple[tuple[tuple[int, float], ...], ...]
     reduces: tuple[tuple[tuple[int, float], ...], ...]
+    arriving: frozenset[tuple[int, float]]
+    leaving: frozenset[tuple[int, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +86,19 @@ def _cell(of: Same) -> float | Cell:
     if len(pattern) == 1 and not pattern[0].gathers and not pattern[0].reduces:
         return pattern[0].cost.total_s
     # Layers alike share their entries.
-    known = {id(e): e for e in pattern}
-    each = {
+    known = {
         key: (e.cost.total_s, e.after, _amounts(e.gathers), _amounts(e.reduces))
-        for key, e in known.items()
+        for key, e in {id(e): e for e in pattern}.items()
     }
-    return Cell(*zip(*[each[id(e)] for e in pattern], strict=True))
+    each = [known[id(e)] for e in pattern]
+    return Cell(
+        tuple([duration for duration, _, _, _ in each]),
+        tuple([after for _, after, _, _ in each]),
+        tuple([hooks for _, _, hooks, _ in each]),
+        tuple([hooks for _, _, _, hooks in each]),
+        frozenset([hook for _, _, hooks, _ in known.values() for hook in hooks]),
+        frozenset([hook for _, _, _, hooks in known.values() for hook in hooks]),
+    )
 
 
 def in_brief(
@@ -106,8 +117,8 @@ def in_brief(
     """
     if any([after != (-1,) for after in cell.after]):
         return cell
-    if any(cell.gathers):
-        return cell if any(cell.reduces) else _arriving(cell, gather_s)
+    if cell.arriving:
+        return cell if cell.leaving else _arriving(cell, gather_s)
     if reduce_s is None:
         return cell
     end = 0.0
@@ -123,7 +134,7 @@ def in_brief(
 
 def _arriving(cell: Cell, gather_s: Mapping[Hooked, float]) -> Cell | Arriving:
     """Say in brief what a cell does whose gathers are of one domain, one a segment."""
-    domains = {domain for hooks in cell.gathers for domain, _ in hooks}
+    domains = {domain for domain, _ in cell.arriving}
     if len(domains) > 1 or any([len(hooks) > 1 for hooks in cell.gathers]):
         return cell
     waits = [gather_s.get(hooks[0], -1.0) if hooks else -1.0 for hooks in cell.gathers]

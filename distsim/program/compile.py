@@ -21,13 +21,16 @@ from distsim.parallel.mesh import Mesh
 from distsim.program.comm import Groups, Network, options
 from distsim.program.fold import Fold, fold
 from distsim.program.traffic import Traffic, compile_traffic, never_binding
-from distsim.store import Same, Store
+from distsim.store import Numbers, Same, Store
 
 Ints = npt.NDArray[np.int64]
 
 #: Groups, routes and folds of all programs of this process. At 4,096 devices a fold with its routes
 #: takes a few megabytes.
 STORE = Store(128 << 20)
+
+#: Numbers for hardware with devices in order, and for what ranks do.
+_PLACES, _ROLES = Numbers(1024), Numbers(1024)
 
 
 def _of_rank(groups: Ints, size: int, column: int | None = None) -> Ints:
@@ -135,7 +138,7 @@ def build_network(
 ) -> Network:
     """Compile every family that is used onto the links and fold."""
     parts = (topology.router, topology.capacity_bytes_per_s, topology.library)
-    place = (*(Same(part) for part in parts), device_of.tobytes())
+    place = _PLACES.of((*(Same(part) for part in parts), device_of.tobytes()))
     chosen = [_chosen(groups, device_of, topology, place) for groups in all_groups]
 
     def made() -> _Folded:
@@ -155,9 +158,9 @@ def build_network(
 
     if all(g.key is not None for g in all_groups):
         families = tuple(
-            (g.key, g.bandwidth, tuple(names)) for g, names in zip(all_groups, chosen, strict=True)
+            (g.key, g.bandwidth, names) for g, names in zip(all_groups, chosen, strict=True)
         )
-        key = ("fold", place, roles.tobytes(), fold_enabled, families)
+        key = ("fold", place, _ROLES.of(roles.tobytes()), fold_enabled, families)
         found = STORE.get(key, made, _Folded.nbytes)
     else:
         found = made()
@@ -195,11 +198,24 @@ def _compiled(
 
 def _chosen(
     groups: Groups, device_of: Ints, topology: Topology, place: Hashable
-) -> list[tuple[str, str, str]]:
+) -> tuple[tuple[str, str, str], ...]:
     """Return (name, algorithm, base pattern) of those that win for some size and run on all groups.
 
     An algorithm that cannot run on some group is not offered.
     """
+    if groups.key is None:
+        return _choose(groups, device_of, topology, place)
+    sizes = tuple([(name, frozenset(of)) for name, of in groups.sizes_bytes.items()])
+    return STORE.get(
+        ("chosen", groups.key, place, sizes),
+        lambda: _choose(groups, device_of, topology, place),
+        lambda _: 512,
+    )
+
+
+def _choose(
+    groups: Groups, device_of: Ints, topology: Topology, place: Hashable
+) -> tuple[tuple[str, str, str], ...]:
     impossible: set[str] = set()
     while True:
         winners = _winners(groups, device_of, topology, place, impossible)
@@ -210,7 +226,7 @@ def _chosen(
                 impossible.add(algorithm)
                 break
         else:
-            return [(f"{groups.name}/{a}/{b}", a, b) for a, b in winners]
+            return tuple((f"{groups.name}/{a}/{b}", a, b) for a, b in winners)
 
 
 def _nobody(groups: Groups, collective: str, topology: Topology) -> HardwareError:

@@ -18,10 +18,12 @@ from distsim.program.links import phases
 from distsim.program.pieces import amounts
 from distsim.program.sends import families
 from distsim.schedule import BACKWARD, FORWARD, WEIGHT
-from distsim.store import Same, Store
+from distsim.store import Numbers, Same, Store
 
 Ints = npt.NDArray[np.int64]
 Sizes = dict[str, set[float]]
+#: Numbers for devices in order.
+_PLACES = Numbers(1024)
 
 #: Axis of the mesh along which the groups of each name lie.
 MESH_AXIS = {
@@ -47,7 +49,7 @@ def groups_of(inputs: Inputs) -> list[Groups]:
     """Return who talks to whom in a step."""
     plan, mesh = inputs.plan, inputs.plan.mesh()
     sizes = _inside_sizes(inputs)
-    place = inputs.device_of.tobytes()
+    place = _PLACES.of(inputs.device_of.tobytes())
 
     def along(axis: str, each: Sizes, share: float = 1.0) -> Groups:
         lies = MESH_AXIS[axis]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -131,6 +132,17 @@ def _outline(inputs: Inputs, orders: Sequence[Actions], of: Cut | None) -> Outli
     return _Maker(inputs, network, pricers, laid, route).outline()
 
 
+#: Times of collectives that are kept for a network.
+_MOST_SECONDS = 20_000
+
+
+class _Hooks(NamedTuple):
+    """(domain, parameters) -> seconds of the gather; of each phase of the reduction."""
+
+    gather_s: dict[Hooked, float]
+    reduce_s: dict[Hooked, tuple[float, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Stage:
     """What stages alike have in common.
@@ -162,9 +174,11 @@ class _Maker:
     ) -> None:
         self.inputs, self.network, self.pricers = inputs, network, pricers
         self.actions, self.route = actions, route
-        self.rank = network.fold.example.tolist()
-        self._group: dict[tuple[int, str], tuple[int, int]] = {}
-        self._seconds: dict[tuple[str, int, str, float], float] = {}
+        #: What collectives of this network take that were asked for before.
+        self._seconds: dict[tuple[str, int, str, float], float]
+        self._seconds = network.known("seconds", dict)
+        if len(self._seconds) > _MOST_SECONDS:
+            self._seconds.clear()
         #: Of each stage; one object for stages that do the same between the same links.
         self.stages = self._stages()
 
@@ -201,14 +215,21 @@ class _Maker:
         return out
 
     def _collective_s(self, stage: int, axis: str, collective: str, size_bytes: float) -> float:
-        if (stage, axis) not in self._group:
-            group = int(self.network.groups[axis].of_rank[self.rank[stage]])
-            self._group[stage, axis] = (group, self.network.alike(axis, group))
-        group, alike = self._group[stage, axis]
+        group, alike = self._groups(axis)[stage]
         key = (axis, alike, collective, size_bytes)
         if key not in self._seconds:
             self._seconds[key] = self.network.collective_s(axis, group, collective, size_bytes)
         return self._seconds[key]
+
+    def _groups(self, axis: str) -> list[tuple[int, int]]:
+        """Return the group of each stage, and a number that is equal where groups cost the same."""
+        network = self.network
+
+        def found() -> list[tuple[int, int]]:
+            groups = network.groups[axis].of_rank[network.fold.example].tolist()
+            return [(group, network.alike(axis, group)) for group in groups]
+
+        return network.known(("stages", axis), found)
 
     def _phases(self, domain: int, amount: float) -> list[tuple[str, str, float]]:
         data = self.inputs.data
@@ -230,51 +251,55 @@ class _Maker:
         known: dict[tuple[int, tuple[int, ...]], _Stage] = {}
         brief: dict[tuple[int, ...], dict[int, AnyCell]] = {}
         out = []
-        every = network.known(("links", *axes), lambda: self._links(axes))
+        every = network.known(
+            ("links", *axes),
+            lambda: [
+                tuple([self._groups(axis)[stage][1] for axis in axes])
+                for stage in range(len(self.actions))
+            ],
+        )
         for laid, links in zip(self.actions, every, strict=True):
-            stage = laid.work.stage
             key = (id(laid.patterns), links)
             if key not in known:
                 cells = cells_of(Same(laid.patterns))
-                known[key] = self._stage(stage, cells, brief.setdefault(links, {}))
+                seen = brief.setdefault(links, {})
+                known[key] = self._stage(laid.work.stage, cells, self._hooks(links), seen)
             out.append(known[key])
         return out
 
-    def _links(self, axes: Sequence[str]) -> list[tuple[int, ...]]:
-        """Return by stage numbers that are equal where groups of the axes cost the same."""
-        groups = self.network.groups
-        return [
-            tuple([self.network.alike(a, int(groups[a].of_rank[rank])) for a in axes])
-            for rank in self.rank
-        ]
+    def _hooks(self, links: tuple[int, ...]) -> _Hooks:
+        """Return what gathers and reductions over links take, as far as they were asked for."""
+        data = self.inputs.data
+        how = (data.collective, data.reduce_bytes, data.gather_bytes, data.domains)
+        return self.network.known(("hooks", how, links), lambda: _Hooks({}, {}))
 
     def _stage(
-        self, stage: int, cells: Sequence[float | Cell], brief: dict[int, AnyCell]
+        self,
+        stage: int,
+        cells: Sequence[float | Cell],
+        hooks: _Hooks,
+        brief: dict[int, AnyCell],
     ) -> _Stage:
         """Return what a stage does; `brief` has its cells in brief as far as they were seen."""
-        data = self.inputs.data
-        hooked = [cell for cell in cells if isinstance(cell, Cell)]
-        arriving = {hook for cell in hooked for each in cell.gathers for hook in each}
-        leaving = {hook for cell in hooked for each in cell.reduces for hook in each}
-        gather_s = {
-            (d, amount): self._collective_s(
-                stage, data.domains[d].name, "all_gather", amount * data.gather_bytes
-            )
-            for d, amount in arriving
-            if data.domains[d].shard > 1
-        }
-        reduce_s = {
-            hook: tuple([self._collective_s(stage, *p) for p in self._phases(*hook)])
-            for hook in leaving
-        }
-        if np.isfinite(data.limit_bytes):
-            return _Stage(list(cells), cells, gather_s, reduce_s)
-        waited = data.blocking or any([len(phases) > 1 for phases in reduce_s.values()])
-        for cell in hooked:
-            if id(cell) not in brief:
-                brief[id(cell)] = in_brief(cell, gather_s, None if waited else reduce_s)
-        short = [brief[id(c)] if isinstance(c, Cell) else c for c in cells]
-        return _Stage(short, cells, gather_s, reduce_s)
+        data, (gather_s, reduce_s) = self.inputs.data, hooks
+        several = np.isfinite(data.limit_bytes)
+        for cell in {id(cell): cell for cell in cells}.values():
+            if isinstance(cell, float) or id(cell) in brief:
+                continue
+            for hook in cell.arriving:
+                domain = data.domains[hook[0]]
+                if domain.shard > 1 and hook not in gather_s:
+                    size = hook[1] * data.gather_bytes
+                    gather_s[hook] = self._collective_s(stage, domain.name, "all_gather", size)
+            for hook in cell.leaving:
+                if hook not in reduce_s:
+                    phases = self._phases(*hook)
+                    reduce_s[hook] = tuple([self._collective_s(stage, *p) for p in phases])
+            waited = data.blocking or any([len(reduce_s[hook]) > 1 for hook in cell.leaving])
+            short = cell if several else in_brief(cell, gather_s, None if waited else reduce_s)
+            brief[id(cell)] = short
+        out = [cell if isinstance(cell, float) else brief[id(cell)] for cell in cells]
+        return _Stage(out, cells, gather_s, reduce_s)
 
     def _ahead(self) -> dict[tuple[int, int], list[int]]:
         """Return for each gather of a stage the unit whose beginning it waits for."""

@@ -162,7 +162,19 @@ class Pricer:
 
     def steps(self, steps: Iterable[Step]) -> Cost:
         """Price steps in order."""
-        total = Cost()
+        compute = tensor = context = expert = host = restart = 0.0
         for step in steps:
-            total += self.step(step)
-        return total
+            if step.collective is None:
+                # As `step` prices it.
+                kernels = price(step.works, self.device, self.dtype)
+                compute += kernels.device_s
+                host += kernels.host_s + step.operators * self.device.host_launch_s
+                restart += step.wait_s
+                continue
+            cost = self.step(step)
+            compute += cost.compute_s
+            tensor += cost.tensor_s
+            context += cost.context_s
+            expert += cost.expert_s
+            host += cost.host_s
+        return Cost(compute, tensor, context, expert, host, restart)
