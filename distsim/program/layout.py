@@ -24,7 +24,7 @@ from distsim.program.grouped import (
     Grouped,
 )
 from distsim.program.pattern import Entry, Pattern, beside, pattern
-from distsim.program.pieces import joined, pieces
+from distsim.program.pieces import cutting, joined, pieces
 from distsim.program.segment import Cost, Pricer
 from distsim.schedule.actions import LETTERS
 from distsim.store import Same
@@ -252,9 +252,10 @@ class _Maker:
         work = self.work
         if named(work, codes):
             return [self._pattern(a) if b < 0 else self._pair(a, b) for a, b in codes]
-        hooked = Same(work.data) if any([a & (GATHERS | REDUCES) for a, _ in codes]) else None
+        hooked = any([a & (GATHERS | REDUCES) for a, _ in codes])
+        cuts = Same(cutting(work.data)) if hooked else None
         expands = (self.expand, self.expand_beside, self.whole)
-        about = (self.key, Same(codes), *expands, work.restart_s, hooked)
+        about = (self.key, Same(codes), *expands, work.restart_s, cuts)
         return prices.stage(about, work.variants, lambda: self._alike(codes))
 
     def _alike(self, codes: Codes) -> list[Pattern]:
@@ -300,7 +301,7 @@ class _Maker:
                 entries[0] = replace(entries[0], cost=entries[0].cost + restart)
             return entries
 
-        hooks = (gather, reduce, Same(work.data)) if gather or reduce else ()
+        hooks = (gather, reduce, Same(cutting(work.data))) if gather or reduce else ()
         about = (self.key, kind, expand, self.whole, work.restart_s, hooks)
         entries = prices.pattern(about, held, made)
         if code & ENDS_BATCH:

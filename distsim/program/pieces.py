@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, groupby
 
-from distsim.parallel.data import DataParallel
+from distsim.parallel.data import DataParallel, Domain
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step, Unit
 from distsim.schedule import BACKWARD, FORWARD, INPUT
-from distsim.store import Same
+from distsim.store import Interned, Same
 from distsim.workload.op import stream
 
 #: Weights of fewer parameters (norms, biases) are never dropped: they go with the next larger one.
@@ -65,7 +65,38 @@ def pieces(
     gather, reduce : bool
         Whether it waits for parameters and whether its gradients leave.
     """
-    return _pieces(Same(chunk), Same(data), kind, gather, reduce)
+    return _pieces(Same(chunk), Same(cutting(data)), kind, gather, reduce)
+
+
+def cutting(data: DataParallel) -> DataParallel:
+    """Return what matters where actions are cut, one object for all data parallelism alike in that.
+
+    How many ranks there are does not, unless gradients are compressed or copied to lists.
+    """
+    return _cutting(Same(data))
+
+
+@lru_cache(maxsize=2048)
+def _cutting(of: Same) -> DataParallel:
+    data: DataParallel = of.of
+    domains = data.domains
+    if data.compression is None and not data.handover.lists:
+        domains = tuple([Domain(d.name, 1) for d in domains])
+    return _CUTTING.of(
+        replace(
+            data,
+            domains=domains,
+            reduce="",
+            gather="",
+            collective="",
+            blocking=False,
+            prefetch=0,
+            limit_bytes=0.0,
+        )
+    )
+
+
+_CUTTING = Interned(2048)
 
 
 @lru_cache(maxsize=8192)
@@ -86,7 +117,7 @@ def amounts(
     gathers, reduces : list of frozenset of float
         Parameters; none of 0.
     """
-    return _amounts(Same(chunk), Same(data), kind, gather, reduce)
+    return _amounts(Same(chunk), Same(cutting(data)), kind, gather, reduce)
 
 
 @lru_cache(maxsize=8192)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from math import ceil
 
 from distsim.errors import ValueProblem
+from distsim.store import Same
 from distsim.workload.families.encoder import EncoderSpec
 from distsim.workload.families.encoder_decoder import EncoderDecoderSpec
 from distsim.workload.families.vit import VitSpec
@@ -70,8 +72,15 @@ def padded_vocabulary(model: Model, tp: int) -> tuple[Model, list[str]]:
     vocab = ceil(model.vocab / unit) * unit
     multiple = f"a multiple of {VOCAB_MULTIPLE} * tp({tp})"
     note = f"vocabulary padded from {model.vocab} to {vocab}, {multiple}"
+    return _with_vocabulary(Same(model), vocab), [note]
+
+
+@lru_cache(maxsize=256)
+def _with_vocabulary(of: Same, vocab: int) -> Model:
+    """Return a model with another vocabulary, the same object for the same one."""
+    model: ModelSpec | EncoderSpec | EncoderDecoderSpec = of.of
     if isinstance(model, ModelSpec):
-        return replace(model, vocab=vocab), [note]
+        return replace(model, vocab=vocab)
     if isinstance(model, EncoderSpec):
-        return replace(model, vocab=vocab), [note]
-    return replace(model, vocab=vocab), [note]
+        return replace(model, vocab=vocab)
+    return replace(model, vocab=vocab)

@@ -89,7 +89,13 @@ def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     positions = scenario.positions.copy()
     for path, value in _leaves(checked, ()):
         positions.override(path, Place(f"with_({'.'.join(map(str, path))}={show(value)})"))
-    return build(merge(scenario.to_dict(), checked), positions)
+    # Blocks that stay are valid, and one object for all scenarios made of this one.
+    fields = {field.alias or name: name for name, field in Scenario.model_fields.items()}
+    values = {key: getattr(scenario, name) for key, name in fields.items() if key not in checked}
+    kept = {key: value for key, value in values.items() if value is not None}
+    touched = {fields[key] for key in checked if key in fields}
+    base = scenario.model_dump(mode="json", by_alias=True, exclude_none=True, include=touched)
+    return build(kept | merge(base, checked), positions)
 
 
 def _leaves(block: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[Path, Any]]:

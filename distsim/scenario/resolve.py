@@ -181,10 +181,8 @@ def _machine(scenario: Scenario, profile: Profile, stack: Stack) -> Machine:
     kernel = stack.attention_kernel
     device = _with_kernel(load_device(name, path=("cluster", "device")), kernel)
     device = profile.on_device(device)
-    library = topology.library.on(device.architecture)
-    if library is not topology.library:
-        topology = replace(topology, library=library)
-    placed = _placed(scenario, topology)
+    topology = _running_on(Same(topology), device.architecture)
+    placed = _placed(cluster.placement, cluster.devices, Same(topology.node_of), scenario.seed)
     if cluster.slow_links:
         topology = slow_links(topology, [_link_rule(r) for r in cluster.slow_links])
     found = unequal([_device_rule(r) for r in cluster.unequal], topology.node_of, device.name)
@@ -207,6 +205,14 @@ def _with_kernel(device: Device, kernel: str) -> Device:
 def _running(device: Same, kernel: str) -> Device:
     """Return a device with a kernel of attention, the same object for the same device."""
     return with_kernel(device.of, kernel)
+
+
+@lru_cache(maxsize=64)
+def _running_on(topology: Same, architecture: str) -> Topology:
+    """Return a topology whose library runs on devices of a generation, the same object for both."""
+    whole: Topology = topology.of
+    library = whole.library.on(architecture)
+    return whole if library is whole.library else replace(whole, library=library)
 
 
 @lru_cache(maxsize=64)
@@ -247,12 +253,13 @@ def _topology(scenario: Scenario) -> Topology:
     return replace(topology, library=read_library(Block({"library": library}, ("cluster",))))
 
 
-def _placed(scenario: Scenario, topology: Topology) -> npt.NDArray[np.int64]:
-    cluster = scenario.cluster
-    free = np.arange(topology.n_devices)
-    return place(
-        cluster.placement, cluster.devices, free, topology.node_of.astype(np.int64), scenario.seed
-    )
+@lru_cache(maxsize=64)
+def _placed(placement: str, devices: int, node_of: Same, seed: int) -> npt.NDArray[np.int64]:
+    """Return the device of each rank, the same array for the same question."""
+    nodes: npt.NDArray[np.int64] = node_of.of.astype(np.int64)
+    placed = place(placement, devices, np.arange(len(nodes)), nodes, seed)
+    placed.flags.writeable = False
+    return placed
 
 
 def _model(scenario: Scenario) -> tuple[Model, tuple[str, ...]]:
