@@ -95,33 +95,41 @@ def in_flight_bytes(
             activations_in_flight_bytes(order, chunks, variant_of)
             for order, chunks in zip(orders, stages, strict=True)
         ]
-    held = [_held(Same(chunks[0])) for chunks in stages]
+    different = {id(chunks[0]): chunks[0] for chunks in stages}
+    known = {key: _held(Same(chunks)) for key, chunks in different.items()}
+    held = [known[id(chunks[0])] for chunks in stages]
     kinds = tuple([of.kind_of for of in held])
-    ways = _IN_FLIGHT.get((Same(orders), kinds), lambda: _ways(orders, kinds), _Ways.nbytes)
-    kept = np.zeros((len(held), ways.counts.shape[1]))
-    for row, of in zip(kept, held, strict=True):
-        row[: len(of.kept_bytes)] = of.kept_bytes
-    bytes_ = np.einsum("wk,wk->w", ways.counts, kept[ways.stage])
-    out: list[float] = np.maximum.reduceat(bytes_, ways.begin).tolist()
+    levels = _IN_FLIGHT.get((Same(orders), kinds), lambda: _levels(orders, kinds), _Levels.nbytes)
+    width = levels.width
+    kept = np.asarray([of.saved_bytes + (0.0,) * (width - len(of.saved_bytes)) for of in held])
+    if levels.counts.shape[1] > width:
+        more = [of.weight_bytes + (0.0,) * (width - len(of.weight_bytes)) for of in held]
+        kept = np.concatenate([kept, more], axis=1)
+    bytes_ = np.einsum("wk,wk->w", levels.counts, kept[levels.stage])
+    out: list[float] = np.maximum.reduceat(bytes_, levels.begin).tolist()
     return out
 
 
 class _Held(NamedTuple):
     """What the chunks of a stage keep; chunks alike are one kind.
 
-    `kept_bytes` are those after a forward pass and those after an input gradient, by kind.
+    `saved_bytes` are kept after a forward pass and `weight_bytes` after an input gradient, by kind.
     """
 
     kind_of: tuple[int, ...]
-    kept_bytes: tuple[float, ...]
+    saved_bytes: tuple[float, ...]
+    weight_bytes: tuple[float, ...]
 
 
 @lru_cache(maxsize=4096)
 def _held(chunks: Same) -> _Held:
     different = {id(c): c for c in chunks.of}
     number = {key: i for i, key in enumerate(different)}
-    kept = [b for c in different.values() for b in (c.saved_bytes, c.weight_bytes)]
-    return _Held(_KINDS.of(tuple([number[id(c)] for c in chunks.of])), tuple(kept))
+    return _Held(
+        _KINDS.of(tuple([number[id(c)] for c in chunks.of])),
+        tuple([c.saved_bytes for c in different.values()]),
+        tuple([c.weight_bytes for c in different.values()]),
+    )
 
 
 #: One object for stages that hold kinds of chunks in the same order.
@@ -129,20 +137,23 @@ _KINDS = Interned(4096)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ways:
-    """How many micro batches are in flight after a pass that adds some, in every way.
+class _Levels:
+    """How many micro batches are in flight after each pass that adds some.
 
     Attributes
     ----------
-    counts : float64[ways, 2 kinds]
-        By kind of chunk: those between forward pass and (input) gradient, and those between input
-        gradient and weight gradient.
-    stage : int64[ways]
+    width : int
+        Kinds of chunks.
+    counts : float64[levels, width or 2 width]
+        By kind of chunk: those between forward pass and (input) gradient, then those between input
+        gradient and weight gradient, if these are apart.
+    stage : int64[levels]
         In order.
     begin : int64[stages]
-        First way of each stage.
+        First level of each stage: nothing is in flight.
     """
 
+    width: int
     counts: Floats
     stage: Ints
     begin: Ints
@@ -156,30 +167,30 @@ class _Ways:
 _IN_FLIGHT = Store(64 << 20)
 
 
-def _ways(orders: Sequence[Actions], kinds: Sequence[Sequence[int]]) -> _Ways:
-    """Find the ways; `kinds` has the kind of each chunk, ``[stage][chunk]``."""
-    sizes = [len(order) for order in orders]
-    kind = np.concatenate([order.kind for order in orders])
-    column = np.concatenate([np.asarray(k)[o.chunk] for k, o in zip(kinds, orders, strict=True)])
-    width = 2 * (1 + int(column.max(initial=0)))
-    changes = np.zeros((len(kind), width), dtype=np.int8)
-    at = np.arange(len(kind))
-    changes[at, 2 * column] = np.where(kind == FORWARD, 1, np.where(kind == WEIGHT, 0, -1))
-    changes[at, 2 * column + 1] = (kind == INPUT).astype(np.int8) - (kind == WEIGHT)
+def _levels(orders: Sequence[Actions], kinds: Sequence[Sequence[int]]) -> _Levels:
+    """Count what is in flight; `kinds` has the kind of each chunk, ``[stage][chunk]``."""
+    # A row before each stage, so that what was there before it can be taken off.
+    starts = np.cumsum([0, *(1 + len(order) for order in orders)])
+    rows, begin = int(starts[-1]), starts[:-1]
+    kind, column = np.full(rows, WEIGHT), np.zeros(rows, dtype=np.int64)
+    for first, order, of in zip(begin.tolist(), orders, kinds, strict=True):
+        mine = slice(first + 1, first + 1 + len(order))
+        kind[mine], column[mine] = order.kind, np.asarray(of)[order.chunk]
+    stage = np.repeat(np.arange(len(orders)), np.diff(starts))
+    at = np.arange(rows)
+    width, apart = 1 + int(column.max(initial=0)), any((o.kind == INPUT).any() for o in orders)
+    changes = np.zeros((rows, 2 * width if apart else width))
+    changes[at, column] = np.where(kind == FORWARD, 1, np.where(kind == WEIGHT, 0, -1))
+    if apart:
+        changes[at, width + column] = (kind == INPUT) * 1 - (kind == WEIGHT)
+    changes[begin] = 0.0
+    total = np.cumsum(changes, axis=0)
     # What a pass frees is less than what there was before it.
-    grows = (kind == FORWARD) | (kind == INPUT)
-    stage = np.repeat(np.arange(len(orders)), sizes)
-    # With a way for each stage in which nothing is in flight.
-    total = np.concatenate([np.zeros_like(changes[:1], np.int32), np.cumsum(changes, 0, np.int32)])
-    before = total[np.cumsum([0, *sizes[:-1]])]
-    levels = np.zeros((len(orders) + int(grows.sum()), 1 + width), dtype=np.int32)
-    levels[:, 0] = np.concatenate([np.arange(len(orders)), stage[grows]])
-    levels[len(orders) :, 1:] = total[1:][grows] - before[stage[grows]]
-    distinct = set(levels.view(f"V{levels.itemsize * levels.shape[1]}").ravel().tolist())
-    found = np.frombuffer(b"".join(distinct), dtype=np.int32).reshape(-1, levels.shape[1])
-    found = found[np.argsort(found[:, 0], kind="stable")]
-    begin = np.searchsorted(found[:, 0], np.arange(len(orders)))
-    return _Ways(found[:, 1:].astype(np.float64), found[:, 0].astype(np.int64), begin)
+    counted = (kind == FORWARD) | (kind == INPUT)
+    counted[begin] = True
+    own = stage[counted]
+    counts = (total - total[begin][stage])[counted]
+    return _Levels(width, counts, own, np.searchsorted(own, np.arange(len(orders))))
 
 
 __all__ = [

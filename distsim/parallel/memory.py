@@ -60,16 +60,19 @@ class Buffers:
     reserved_bytes: float = 0.0
 
     @property
-    def total_bytes(self) -> float:
-        """Sum of all."""
+    def passing_bytes(self) -> float:
+        """What passes need and nothing else does."""
         return (
             self.working_bytes
             + sum(self.gathered_bytes)
             + sum(self.bucket_bytes)
             + SEND_BUFFERS * self.boundary_bytes
-            + self.compression_bytes
-            + self.reserved_bytes
         )
+
+    @property
+    def total_bytes(self) -> float:
+        """Sum of all."""
+        return self.passing_bytes + self.compression_bytes + self.reserved_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ class StageMemory:
     @property
     def passes_bytes(self) -> float:
         """What forward and backward passes need beside."""
-        return self.states_bytes + self.activations_bytes + self.buffers_bytes - self.lasting_bytes
+        return self.activations_bytes + self.buffers.passing_bytes
 
     @property
     def peak_bytes(self) -> float:

@@ -183,17 +183,25 @@ def memory(case: Case) -> Memory:
         if key not in known:
             known[key] = _stage_memory(case, inputs, stage, chunks)
         stages.append(known[key].with_activations(active))
-    stage_of, kinds = plan.mesh().stage_of(), inputs.kinds()
-    size = np.asarray([d.memory_bytes for d in inputs.devices])[kinds]
-    room = np.full(plan.pp, np.inf)
-    np.minimum.at(room, stage_of, size)
     # The stage that is nearest to what its smallest device has.
-    worst = int(np.argmax([s.peak_bytes / r for s, r in zip(stages, room, strict=True)]))
-    peak, capacity = stages[worst].peak_bytes, float(room[worst])
+    peaks = [(s.peak_bytes, room) for s, room in zip(stages, _room_bytes(inputs), strict=True)]
+    peak, capacity = max(peaks, key=lambda pair: pair[0] / pair[1])
     advice = memory_advice(plan, stages, capacity) if peak > capacity else ()
     gaps = case.footprint.fragmentation
     share = FRAGMENTATION if gaps is None else gaps
     return Memory(peak, capacity, tuple(stages), advice, share)
+
+
+def _room_bytes(inputs: Inputs) -> list[float]:
+    """Return the memory of the smallest device of each stage."""
+    plan = inputs.plan
+    if len(inputs.devices) == 1:
+        return [inputs.device.memory_bytes] * plan.pp
+    size = np.asarray([d.memory_bytes for d in inputs.devices])[inputs.kinds()]
+    room = np.full(plan.pp, np.inf)
+    np.minimum.at(room, plan.mesh().stage_of(), size)
+    out: list[float] = room.tolist()
+    return out
 
 
 def _stage_memory(
