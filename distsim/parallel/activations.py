@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.parallel.stages import Chunk
-from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
+from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions, paired
 from distsim.store import Interned, Same, Store
 
 Ints = npt.NDArray[np.int64]
@@ -90,7 +90,7 @@ def in_flight_bytes(
         ``[stage][variant][chunk]``.
     variant_of : int64[microbatches]
     """
-    if len(stages[0]) > 1 or any(order.paired.any() for order in orders):
+    if len(stages[0]) > 1 or paired(orders):
         return [
             activations_in_flight_bytes(order, chunks, variant_of)
             for order, chunks in zip(orders, stages, strict=True)

@@ -178,9 +178,8 @@ def laid_out(
     #: Stages that hold the same and do it in the same ways share their patterns.
     alike: dict[tuple[int, ...], list[Pattern]] = {}
     out = []
-    conditions = _conditions(inputs, network)
-    for stage, about, pricer in zip(_stages(inputs, network), conditions, pricers, strict=True):
-        key = _CONDITIONS.of((Same(pricer.device), inputs.dtype, about))
+    conditions = _conditions(inputs, network, pricers)
+    for stage, key, pricer in zip(_stages(inputs, network), conditions, pricers, strict=True):
         if (stage, key) not in found:
             held = [v.chunks[stage] for v in inputs.variants]
             between = update_cost(inputs.update, stage, pricer) if batches > 1 else Cost()
@@ -224,22 +223,25 @@ def _compute(
     ]
 
 
-def _conditions(inputs: Inputs, network: Network) -> list[int]:
-    """Return by class a number for all that prices of steps depend on beside the device."""
+def _conditions(inputs: Inputs, network: Network, pricers: Sequence[Pricer]) -> list[int]:
+    """Return by class a number for all that prices of steps depend on."""
     axes = inside_axes(inputs.plan)
 
     def found() -> list[int]:
         groups = [network.groups[axis].of_rank[network.fold.example].tolist() for axis in axes]
+        own = zip(*groups, strict=True) if axes else [()] * len(pricers)
+        links = [tuple(network.cost(a, g) for a, g in zip(axes, of, strict=True)) for of in own]
         return [
-            _LINKS.of(tuple(network.cost(a, g) for a, g in zip(axes, own, strict=True)))
-            for own in (zip(*groups, strict=True) if axes else [()] * len(network.fold.example))
+            _CONDITIONS.of((Same(pricer.device), inputs.dtype, of))
+            for pricer, of in zip(pricers, links, strict=True)
         ]
 
-    return network.known(("conditions", axes), found)
+    devices = tuple([Same(device) for device in inputs.devices])
+    return network.known(("conditions", axes, devices, inputs.dtype), found)
 
 
-#: Links inside layers, and conditions, seen before.
-_LINKS, _CONDITIONS = Numbers(4096), Numbers(4096)
+#: Conditions seen before.
+_CONDITIONS = Numbers(4096)
 
 
 def pricers_of(inputs: Inputs, network: Network) -> list[Pricer]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from distsim.schedule import BACKWARD, FORWARD, WEIGHT, Actions
+from distsim.schedule import BACKWARD, FORWARD, WEIGHT, Actions, paired
 from distsim.store import Interned, Same, Store
 
 Ints = npt.NDArray[np.int64]
@@ -84,7 +84,7 @@ def _grouped(orders: Sequence[Actions], hooks: Hooks, variant_of: Ints) -> tuple
     bounds = [0, *np.cumsum(counts).tolist()]
     stage = np.repeat(np.arange(len(orders)), counts)
     codes = _codes(orders, stage, np.asarray(bounds[:-1]), hooks, variant_of)
-    if any(order.paired.any() for order in orders):
+    if paired(orders):
         parts = zip(orders, bounds[:-1], bounds[1:], strict=True)
         return tuple(_pairs(codes[a:b], order.paired) for order, a, b in parts)
     most = int(codes.max(initial=0)) + 1
@@ -103,14 +103,14 @@ def _grouped(orders: Sequence[Actions], hooks: Hooks, variant_of: Ints) -> tuple
     return tuple(out)
 
 
-def _pairs(codes: Ints, paired: Bools) -> Grouped:
+def _pairs(codes: Ints, together: Bools) -> Grouped:
     """Group the actions of a stage of which some run in pairs."""
-    paired = paired if len(paired) else np.zeros(len(codes), dtype=bool)
-    second = np.concatenate([[False], paired[:-1]])
+    pair = together if len(together) else np.zeros(len(codes), dtype=bool)
+    second = np.concatenate([[False], pair[:-1]])
     lead = np.flatnonzero(~second)
     following = np.append(codes[1:], 0)[lead]
     most = int(codes.max(initial=0)) + 2
-    keys = codes[lead] * most + np.where(paired[lead], following, -1) + 1
+    keys = codes[lead] * most + np.where(pair[lead], following, -1) + 1
     distinct, pattern_of = np.unique(keys, return_inverse=True)
     pairs = tuple((key // most, key % most - 1) for key in distinct.tolist())
     return Grouped(lead, pairs, pattern_of.reshape(-1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -114,4 +115,14 @@ class Inputs:
 
     def roles(self) -> Ints:
         """Return a number for what each rank does: its stage and the kind of its device."""
+        if not len(self.kind_of) or len(self.devices) == 1:
+            return _stages(self.plan.devices, self.plan.pp)
         return self.plan.mesh().stage_of() + self.plan.pp * self.kinds()
+
+
+@lru_cache(maxsize=256)
+def _stages(ranks: int, stages: int) -> Ints:
+    """Return the pipeline stage of each rank, the same array for the same mesh."""
+    out = np.arange(ranks) // (ranks // stages)
+    out.flags.writeable = False
+    return out

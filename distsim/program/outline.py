@@ -25,7 +25,7 @@ from distsim.program.repeat import Cut, cut
 from distsim.program.route import Route, route_of
 from distsim.program.segment import Pricer
 from distsim.program.tail import update_cost
-from distsim.schedule import Actions, actions
+from distsim.schedule import Actions, actions, paired
 from distsim.store import Same
 
 
@@ -97,7 +97,7 @@ def outline(inputs: Inputs) -> Outline | None:
     if inputs.offloading is not None or inputs.batches > 1 or inputs.data.compression is not None:
         return None
     plan, orders = inputs.plan, inputs.orders()
-    if not plan.pipeline.flush or any(order.paired.any() for order in orders):
+    if not plan.pipeline.flush or paired(orders):
         return None
     of = _cut(inputs, orders)
     if of is not None:

@@ -5,12 +5,14 @@ A new schedule is one module with a `SCHEDULE` and one line in `_MODULES`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 
 from distsim.errors import PlanError
 from distsim.schedule.actions import BACKWARD, FORWARD, INPUT, WEIGHT, Actions, peak_in_flight
 from distsim.schedule.schedule import Placement, Schedule
-from distsim.store import Store
+from distsim.store import Same, Store
 
 #: Modules of this package that have a `SCHEDULE`.
 _MODULES = (
@@ -86,6 +88,16 @@ def actions(
     )
 
 
+def paired(orders: Sequence[Actions]) -> bool:
+    """Say whether some actions run in pairs."""
+    return _paired(Same(orders))
+
+
+@lru_cache(maxsize=1024)
+def _paired(orders: Same) -> bool:
+    return any(order.paired.any() for order in orders.of)
+
+
 def bubble_fraction(
     schedule: str, stages: int, microbatches: int, virtual_stages: int = 1
 ) -> float:
@@ -105,5 +117,6 @@ __all__ = [
     "actions",
     "bubble_fraction",
     "chunks_of",
+    "paired",
     "peak_in_flight",
 ]
