@@ -104,6 +104,8 @@ def _scales(
     Largest values of the inputs, weights (forward) and output gradients of linear layers are
     reduced over the tensor-parallel group, 4 bytes each, all at once (Transformer Engine).
     """
+    if recipe is None:
+        return (), ()
     linear = [m for u in units for m in (*u.matrices, *u.expert_matrices) if not m.table]
     layers = sum(m.number for m in linear)
     out = []

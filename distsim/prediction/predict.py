@@ -18,6 +18,7 @@ from distsim.parallel.memory import (
     recomputed_bytes,
     stage_memory,
 )
+from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.prediction.advice import memory_advice
 from distsim.prediction.bounds import Bounds
@@ -42,6 +43,7 @@ class Memory:
     ----------
     peak_bytes : float
         What is allocated on the fullest stage.
+    plan : Plan
     fragmentation : float
         What the caching allocator may hold beyond that, over what it allocates.
     """
@@ -49,13 +51,18 @@ class Memory:
     peak_bytes: float
     capacity_bytes: float
     stages: tuple[StageMemory, ...]
-    advice: tuple[str, ...] = ()
+    plan: Plan
     fragmentation: float = FRAGMENTATION
 
     @property
     def fits(self) -> bool:
         """Whether the fullest stage fits."""
         return self.peak_bytes <= self.capacity_bytes
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What is over by how much, and what would make it fit; empty where it does."""
+        return () if self.fits else memory_advice(self.plan, self.stages, self.capacity_bytes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -186,10 +193,9 @@ def memory(case: Case) -> Memory:
     # The stage that is nearest to what its smallest device has.
     peaks = [(s.peak_bytes, room) for s, room in zip(stages, _room_bytes(inputs), strict=True)]
     peak, capacity = max(peaks, key=lambda pair: pair[0] / pair[1])
-    advice = memory_advice(plan, stages, capacity) if peak > capacity else ()
     gaps = case.footprint.fragmentation
     share = FRAGMENTATION if gaps is None else gaps
-    return Memory(peak, capacity, tuple(stages), advice, share)
+    return Memory(peak, capacity, tuple(stages), plan, share)
 
 
 def _room_bytes(inputs: Inputs) -> list[float]:
@@ -218,7 +224,10 @@ def _stage_memory(
         boundary_bytes=inputs.boundary_bytes,
         reserved_bytes=inputs.device.reserved_bytes,
         offload=inputs.offloading.offload if inputs.offloading else NOTHING,
-        working_bytes=max(max(recomputed_bytes(c), default=0.0) for c in chunks),
+        working_bytes=max(
+            max(recomputed_bytes(list({id(c): c for c in held}.values())), default=0.0)
+            for held in chunks
+        ),
         footprint=case.footprint,
     )
 

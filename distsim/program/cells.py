@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 
 from distsim.program.pattern import Pattern
 from distsim.store import Same
@@ -76,7 +77,10 @@ Hooked = tuple[int, float]
 def cells_of(patterns: Same) -> list[float | Cell]:
     """Return what the patterns of a stage take, none of which has collectives of its own."""
     every: Sequence[Pattern] = patterns.of
-    known = {id(pattern): _cell(Same(pattern)) for pattern in {id(p): p for p in every}.values()}
+    known: dict[int, float | Cell] = {}
+    for pattern in every:
+        if id(pattern) not in known:
+            known[id(pattern)] = _cell(Same(pattern))
     return [known[id(pattern)] for pattern in every]
 
 
@@ -123,8 +127,7 @@ def in_brief(
         return cell
     end = 0.0
     queues: dict[int, tuple[float, float]] = {}
-    for duration, hooks in zip(cell.duration_s, cell.reduces, strict=True):
-        end += duration
+    for end, hooks in zip(accumulate(cell.duration_s), cell.reduces, strict=True):
         for domain, amount in hooks:
             seconds = sum(reduce_s[domain, amount])
             last, all_s = queues.get(domain, (0.0, 0.0))

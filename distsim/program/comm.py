@@ -14,7 +14,7 @@ from distsim.hardware.library import Priced, choose
 from distsim.hardware.topology import Topology
 from distsim.program.fold import Fold, TypeTable
 from distsim.program.traffic import Traffic
-from distsim.store import Same
+from distsim.store import Numbers, Same
 
 T = TypeVar("T")
 Ints = npt.NDArray[np.int64]
@@ -27,8 +27,11 @@ SAME_AS: dict[tuple[str, str], tuple[str, float]] = {
 }
 #: Algorithms that need a switch that can do it.
 NEEDS = {"nvls": "nvls", "nvls_tree": "nvls", "sharp": "sharp"}
-#: Prices of one network that are kept.
+#: Prices of one network that are kept, and times of collectives of all of them.
 _KEPT_PRICES = 20_000
+#: (number of a cost, collective, bytes) -> seconds.
+_SECONDS: dict[tuple[int, str, float], float] = {}
+_COSTS = Numbers(4096)
 
 
 def options(collective: str, topology: Topology) -> list[tuple[str, str, float]]:
@@ -60,8 +63,9 @@ class Groups:
         What runs over the groups: sizes of each collective.
     bandwidth : float
         Share of the links' bandwidth that a framework's use of the library leaves.
-    key : hashable or None
-        Stands for the ranks of the groups, so that what is made of them is found again.
+    key : (int, int) or None
+        Numbers that stand for the ranks of the groups, and for these and their roles, so that what
+        is made of them is found again.
     """
 
     name: str
@@ -70,7 +74,7 @@ class Groups:
     of_rank: Ints
     sizes_bytes: Mapping[str, set[float]]
     bandwidth: float = 1.0
-    key: Hashable = None
+    key: tuple[int, int] | None = None
 
 
 def _flat(parts: list[Ints]) -> Ints:
@@ -187,6 +191,14 @@ class Network:
 
     def collective_s(self, axis: str, group: int, collective: str, size_bytes: float) -> float:
         """Return the time of a collective that shares links with its siblings only."""
+        key = (self.alike(axis, group), collective, size_bytes)
+        if key not in _SECONDS:
+            if len(_SECONDS) >= _KEPT_PRICES:
+                _SECONDS.clear()
+            _SECONDS[key] = self._collective_s(axis, group, collective, size_bytes)
+        return _SECONDS[key]
+
+    def _collective_s(self, axis: str, group: int, collective: str, size_bytes: float) -> float:
         chosen, _ = self.best(axis, group, collective, size_bytes)
         table = self.fold.tables[chosen.family]
         capacity = self.fold.capacity_bytes_per_s
@@ -240,12 +252,10 @@ class Network:
         return self.known(("cost", axis), found)[self.type_of(axis, group)]
 
     def alike(self, axis: str, group: int) -> int:
-        """Return a number that is equal for groups of an axis whose `cost` is."""
+        """Return a number that is equal for groups, of all networks, whose `cost` is."""
 
         def found() -> list[int]:
-            numbers: dict[Hashable, int] = {}
-            examples = self.table(axis)[1].example.tolist()
-            return [numbers.setdefault(self.cost(axis, g), len(numbers)) for g in examples]
+            return [_COSTS.of(self.cost(axis, g)) for g in self.table(axis)[1].example.tolist()]
 
         return self.known(("alike", axis), found)[self.type_of(axis, group)]
 

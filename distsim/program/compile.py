@@ -7,7 +7,7 @@ groups, routes and folds are kept: a program whose groups were seen before compi
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,8 @@ STORE = Store(128 << 20)
 
 #: Numbers for hardware with devices in order, and for what ranks do.
 _PLACES, _ROLES = Numbers(1024), Numbers(1024)
+#: Numbers for the ranks of groups.
+_CONTENTS = Numbers(4096)
 
 
 def _of_rank(groups: Ints, size: int, column: int | None = None) -> Ints:
@@ -70,7 +72,8 @@ def collective_groups(
         ranks = mesh.groups(axis)
         order = np.argsort(device_of[ranks], axis=1, kind="stable")
         ranks = np.take_along_axis(ranks, order, axis=1)
-        return Groups(name, ranks, mesh.stage_of()[ranks[:, 0]], _of_rank(ranks, mesh.size), {})
+        role = mesh.stage_of()[ranks[:, 0]]
+        return Groups(name, ranks, role, _of_rank(ranks, mesh.size), {}, key=_content(ranks, role))
 
     return _with_sizes(made, (mesh, axis, name, place), sizes_bytes, bandwidth)
 
@@ -92,9 +95,17 @@ def pair_groups(
         ranks = np.concatenate(pairs)
         role = np.repeat([a * mesh.pp + b for a, b in hops], per_stage)
         sender = 0 if "send" in sizes_bytes else None
-        return Groups(name, ranks, role, _of_rank(ranks, mesh.size, sender), {})
+        of_rank = _of_rank(ranks, mesh.size, sender)
+        return Groups(name, ranks, role, of_rank, {}, key=_content(ranks, role))
 
-    return _with_sizes(made, (mesh, name, tuple(hops), place), sizes_bytes, 1.0)
+    key = (mesh.size, mesh.pp, name, tuple(hops), place)
+    return _with_sizes(made, key, sizes_bytes, 1.0)
+
+
+def _content(ranks: Ints, role: Ints) -> tuple[int, int]:
+    """Return numbers that stand for the ranks of groups, and for these and their roles."""
+    members = _CONTENTS.of((ranks.shape, ranks.tobytes()))
+    return members, _CONTENTS.of((members, role.tobytes()))
 
 
 def _with_sizes(
@@ -109,7 +120,7 @@ def _with_sizes(
         found.of_rank,
         sizes_bytes,
         bandwidth,
-        key if known else None,
+        found.key if known else None,
     )
 
 
@@ -158,7 +169,7 @@ def build_network(
 
     if all(g.key is not None for g in all_groups):
         families = tuple(
-            (g.key, g.bandwidth, names) for g, names in zip(all_groups, chosen, strict=True)
+            (g.name, g.key, g.bandwidth, names) for g, names in zip(all_groups, chosen, strict=True)
         )
         key = ("fold", place, _ROLES.of(roles.tobytes()), fold_enabled, families)
         found = STORE.get(key, made, _Folded.nbytes)
@@ -184,16 +195,24 @@ def _compiled(
     topology: Topology,
     place: Hashable,
 ) -> Traffic:
-    def made() -> Traffic:
-        name = f"{groups.name}/{algorithm}/{base}"
+    name = f"{groups.name}/{algorithm}/{base}"
+
+    def routed() -> Traffic:
         return compile_traffic(
             name, groups.ranks, groups.role, base, algorithm, device_of, topology
         )
 
     if groups.key is None:
-        return made()
-    found: Traffic = STORE.get(("routes", groups.key, base, algorithm, place), made, _nbytes)
-    return found
+        return routed()
+    members, both = groups.key
+
+    def made() -> Traffic:
+        # Routes are those of the ranks, whatever they do.
+        found: Traffic = STORE.get(("routes", members, base, algorithm, place), routed, _nbytes)
+        return replace(found, name=name, role=groups.role)
+
+    traffic: Traffic = STORE.get(("traffic", name, both, place), made, lambda _: 512)
+    return traffic
 
 
 def _chosen(
@@ -207,7 +226,7 @@ def _chosen(
         return _choose(groups, device_of, topology, place)
     sizes = tuple([(name, frozenset(of)) for name, of in groups.sizes_bytes.items()])
     return STORE.get(
-        ("chosen", groups.key, place, sizes),
+        ("chosen", groups.name, groups.key, place, sizes),
         lambda: _choose(groups, device_of, topology, place),
         lambda _: 512,
     )
@@ -314,7 +333,7 @@ def _alone(
 
     if groups.key is None:
         return made()
-    return STORE.get(("alone", groups.key, base, algorithm, place), made, lambda _: 256)
+    return STORE.get(("alone", groups.key[0], base, algorithm, place), made, lambda _: 256)
 
 
 __all__ = ["STORE", "build_network", "collective_groups", "pair_groups"]

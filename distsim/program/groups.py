@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from distsim.parallel.data import DataParallel, Domain
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import AXES, Collective, Step
@@ -130,14 +131,26 @@ def _data_sizes(inputs: Inputs) -> dict[str, Sizes]:
     out: dict[str, Sizes] = {}
     reduced, gathered = _hooked(inputs)
     for number, domain in enumerate(data.domains):
-        for count in sorted(reduced[number]):
-            for axis, collective, size in phases(data, domain, count):
-                out.setdefault(axis, {}).setdefault(collective, set()).add(size)
-        if domain.shard > 1:
-            for count in sorted(gathered[number]):
-                sizes = out.setdefault(domain.name, {}).setdefault("all_gather", set())
-                sizes.add(count * data.gather_bytes)
+        for axis, collective, sizes in _reduced(data, domain, sorted(reduced[number])):
+            out.setdefault(axis, {}).setdefault(collective, set()).update(sizes)
+        if domain.shard > 1 and gathered[number]:
+            sizes = [count * data.gather_bytes for count in gathered[number]]
+            out.setdefault(domain.name, {}).setdefault("all_gather", set()).update(sizes)
     return out
+
+
+def _reduced(
+    data: DataParallel, domain: Domain, counts: Sequence[float]
+) -> Iterator[tuple[str, str, list[float]]]:
+    """Yield axis, collective and sizes of the phases that reduce gradients, one after another."""
+    if data.compression is None:
+        # Sizes are in proportion to the parameters.
+        for axis, collective, size in phases(data, domain, 1.0) if counts else ():
+            yield axis, collective, [size * count for count in counts]
+        return
+    for count in counts:
+        for axis, collective, size in phases(data, domain, count):
+            yield axis, collective, [size]
 
 
 def _hooked(inputs: Inputs) -> tuple[list[set[float]], list[set[float]]]:

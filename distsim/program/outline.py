@@ -132,10 +132,6 @@ def _outline(inputs: Inputs, orders: Sequence[Actions], of: Cut | None) -> Outli
     return _Maker(inputs, network, pricers, laid, route).outline()
 
 
-#: Times of collectives that are kept for a network.
-_MOST_SECONDS = 20_000
-
-
 class _Hooks(NamedTuple):
     """(domain, parameters) -> seconds of the gather; of each phase of the reduction."""
 
@@ -174,11 +170,6 @@ class _Maker:
     ) -> None:
         self.inputs, self.network, self.pricers = inputs, network, pricers
         self.actions, self.route = actions, route
-        #: What collectives of this network take that were asked for before.
-        self._seconds: dict[tuple[str, int, str, float], float]
-        self._seconds = network.known("seconds", dict)
-        if len(self._seconds) > _MOST_SECONDS:
-            self._seconds.clear()
         #: Of each stage; one object for stages that do the same between the same links.
         self.stages = self._stages()
 
@@ -215,21 +206,13 @@ class _Maker:
         return out
 
     def _collective_s(self, stage: int, axis: str, collective: str, size_bytes: float) -> float:
-        group, alike = self._groups(axis)[stage]
-        key = (axis, alike, collective, size_bytes)
-        if key not in self._seconds:
-            self._seconds[key] = self.network.collective_s(axis, group, collective, size_bytes)
-        return self._seconds[key]
+        group = self._groups(axis)[stage]
+        return self.network.collective_s(axis, group, collective, size_bytes)
 
-    def _groups(self, axis: str) -> list[tuple[int, int]]:
-        """Return the group of each stage, and a number that is equal where groups cost the same."""
-        network = self.network
-
-        def found() -> list[tuple[int, int]]:
-            groups = network.groups[axis].of_rank[network.fold.example].tolist()
-            return [(group, network.alike(axis, group)) for group in groups]
-
-        return network.known(("stages", axis), found)
+    def _groups(self, axis: str) -> list[int]:
+        """Return the group of each stage."""
+        groups, ranks = self.network.groups[axis], self.network.fold.example
+        return self.network.known(("stages", axis), lambda: groups.of_rank[ranks].tolist())
 
     def _phases(self, domain: int, amount: float) -> list[tuple[str, str, float]]:
         data = self.inputs.data
@@ -239,9 +222,9 @@ class _Maker:
 
     def _sends(self) -> list[float]:
         out = []
+        sizes = [variant.boundary_bytes for variant in self.inputs.variants]
         for name, stage in self.route.chains:
-            for variant in self.inputs.variants:
-                out.append(self._collective_s(stage, name, "send", variant.boundary_bytes))
+            out += [self._collective_s(stage, name, "send", size) for size in sizes]
         return out
 
     def _stages(self) -> list[_Stage]:
@@ -254,7 +237,7 @@ class _Maker:
         every = network.known(
             ("links", *axes),
             lambda: [
-                tuple([self._groups(axis)[stage][1] for axis in axes])
+                tuple([network.alike(axis, self._groups(axis)[stage]) for axis in axes])
                 for stage in range(len(self.actions))
             ],
         )
@@ -344,16 +327,19 @@ class _Maker:
         shared = self.inputs.update.shared
         if not shared:
             return []
-        table = self.network.table("tied")[1]
-        ranks = self.network.families[self.network.table("tied")[0]].ranks
-        by_stages = {of.stages: of for of in shared}
-        out = []
-        for group in table.example.tolist():
-            a, b = sorted(int(c) for c in self.network.fold.class_of[ranks[group]])
-            of = by_stages[a, b]
-            seconds = self.network.collective_s("tied", group, "all_reduce", of.size_bytes)
-            out.append(Collective((a, b), seconds))
-        return out
+        network = self.network
+
+        def found() -> list[tuple[int, tuple[int, int]]]:
+            name, table = network.table("tied")
+            class_of, ranks = network.fold.class_of, network.families[name].ranks
+            pairs = np.sort(class_of[ranks[table.example]], axis=1).tolist()
+            return [(g, (a, b)) for g, (a, b) in zip(table.example.tolist(), pairs, strict=True)]
+
+        size = {of.stages: of.size_bytes for of in shared}
+        return [
+            Collective(pair, network.collective_s("tied", group, "all_reduce", size[pair]))
+            for group, pair in network.known(("pairs", "tied"), found)
+        ]
 
     def _gathers_at_end(self) -> list[Collective]:
         data = self.inputs.data

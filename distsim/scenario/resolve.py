@@ -133,6 +133,8 @@ def _names(
 
 def _peak(machine: Machine, compute: str) -> float:
     """Return the sum of the dense peaks of all devices, at their nominal speed."""
+    if len(machine.nominal) == 1:
+        return len(machine.kind_of) * machine.nominal[0].peak_flop_per_s[compute]
     count = np.bincount(machine.kind_of, minlength=len(machine.nominal))
     peaks = [d.peak_flop_per_s[compute] for d in machine.nominal]
     return float(count @ np.asarray(peaks))
@@ -185,6 +187,9 @@ def _machine(scenario: Scenario, profile: Profile, stack: Stack) -> Machine:
     placed = _placed(cluster.placement, cluster.devices, Same(topology.node_of), scenario.seed)
     if cluster.slow_links:
         topology = slow_links(topology, [_link_rule(r) for r in cluster.slow_links])
+    if not cluster.unequal:
+        warm = _warm(Same(device))
+        return Machine((warm,), topology, placed, _ordinary(len(placed)), (warm,))
     found = unequal([_device_rule(r) for r in cluster.unequal], topology.node_of, device.name)
     nominal = [
         _warm(
@@ -199,6 +204,14 @@ def _machine(scenario: Scenario, profile: Profile, stack: Stack) -> Machine:
 
 def _with_kernel(device: Device, kernel: str) -> Device:
     return _running(Same(device), kernel)
+
+
+@lru_cache(maxsize=64)
+def _ordinary(ranks: int) -> npt.NDArray[np.int64]:
+    """Return the kinds of devices that are all of the first kind."""
+    out = np.zeros(ranks, dtype=np.int64)
+    out.flags.writeable = False
+    return out
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from math import ceil, log2
@@ -55,10 +56,11 @@ def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
     """
     times: dict[int, int] = {}
     units: dict[int, Unit] = {}
-    for chunk in stage:
-        for unit, number in chunk.counted:
+    different = {id(chunk): chunk for chunk in stage}
+    for key, often in Counter([id(chunk) for chunk in stage]).items():
+        for unit, number in different[key].counted:
             units[id(unit)] = unit
-            times[id(unit)] = times.get(id(unit), 0) + number
+            times[id(unit)] = times.get(id(unit), 0) + number * often
     out: list[Holding] = []
     for domain in domains:
         found = [
