@@ -53,20 +53,20 @@ class _Stages:
         before = self.last[stage]
         ends: list[float] = []
         gate = begin
-        for i, duration in enumerate(cell.duration_s):
+        for i, (duration, after, gathers, reduces) in enumerate(cell.segments):
             start = gate
             gate = 0.0
-            for offset in cell.after[i]:
+            for offset in after:
                 at = i + offset
                 end = ends[at] if at >= 0 else before
                 if end > start:
                     start = end
-            for domain, amount in cell.gathers[i]:
+            for domain, amount in gathers:
                 previous = ends[-1] if ends else before
                 start = max(start, self._gather(stage, domain, amount, previous))
             end = start + duration
             ends.append(end)
-            for domain, amount in cell.reduces[i]:
+            for domain, amount in reduces:
                 done = self._reduce(stage, domain, amount, end)
                 if self.of.blocking_reductions and done > gate:
                     gate = done

@@ -5,10 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
+from typing import NamedTuple
 
 from distsim.program.pattern import Pattern
 from distsim.store import Same
+
+#: (domain, parameters)
+Hooked = tuple[int, float]
+
+
+class Segment(NamedTuple):
+    """One entry of a pass.
+
+    Attributes
+    ----------
+    duration_s : float
+    after : tuple of int
+        Offsets of the entries that it waits for; what reaches before the first is the last entry
+        of the pass before.
+    gathers, reduces : tuple of (int, float)
+        (domain, parameters) that it waits for, or that leave after it.
+    """
+
+    duration_s: float
+    after: tuple[int, ...]
+    gathers: tuple[Hooked, ...]
+    reduces: tuple[Hooked, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,23 +39,17 @@ class Cell:
 
     Attributes
     ----------
-    duration_s : tuple of float
-        Of each entry.
-    after : tuple of tuple of int
-        Offsets of the entries that each one waits for; what reaches before the first is the last
-        entry of the pass before.
-    gathers, reduces : tuple of tuple of (int, float)
-        (domain, parameters) that each entry waits for, or that leave after it.
+    segments : tuple of Segment
+    straight : bool
+        Each waits for the one before, and for no other.
     arriving, leaving : frozenset of (int, float)
-        All of them.
+        All that they wait for, and all that leave.
     """
 
-    duration_s: tuple[float, ...]
-    after: tuple[tuple[int, ...], ...]
-    gathers: tuple[tuple[tuple[int, float], ...], ...]
-    reduces: tuple[tuple[tuple[int, float], ...], ...]
-    arriving: frozenset[tuple[int, float]]
-    leaving: frozenset[tuple[int, float]]
+    segments: tuple[Segment, ...]
+    straight: bool
+    arriving: frozenset[Hooked]
+    leaving: frozenset[Hooked]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +85,6 @@ class Arriving:
 
 
 AnyCell = float | Cell | Leaving | Arriving
-#: (domain, parameters)
-Hooked = tuple[int, float]
 
 
 @lru_cache(maxsize=4096)
@@ -91,17 +105,15 @@ def _cell(of: Same) -> float | Cell:
         return pattern[0].cost.total_s
     # Layers alike share their entries.
     known = {
-        key: (e.cost.total_s, e.after, _amounts(e.gathers), _amounts(e.reduces))
+        key: Segment(e.cost.total_s, e.after, _amounts(e.gathers), _amounts(e.reduces))
         for key, e in {id(e): e for e in pattern}.items()
     }
-    each = [known[id(e)] for e in pattern]
+    each = known.values()
     return Cell(
-        tuple([duration for duration, _, _, _ in each]),
-        tuple([after for _, after, _, _ in each]),
-        tuple([hooks for _, _, hooks, _ in each]),
-        tuple([hooks for _, _, _, hooks in each]),
-        frozenset([hook for _, _, hooks, _ in known.values() for hook in hooks]),
-        frozenset([hook for _, _, _, hooks in known.values() for hook in hooks]),
+        tuple([known[id(e)] for e in pattern]),
+        all([segment.after == (-1,) for segment in each]),
+        frozenset([hook for segment in each for hook in segment.gathers]),
+        frozenset([hook for segment in each for hook in segment.reduces]),
     )
 
 
@@ -119,7 +131,7 @@ def in_brief(
     reduce_s : mapping or None
         What its reductions take; None: something waits for them.
     """
-    if any([after != (-1,) for after in cell.after]):
+    if not cell.straight:
         return cell
     if cell.arriving:
         return cell if cell.leaving else _arriving(cell, gather_s)
@@ -127,7 +139,8 @@ def in_brief(
         return cell
     end = 0.0
     queues: dict[int, tuple[float, float]] = {}
-    for end, hooks in zip(accumulate(cell.duration_s), cell.reduces, strict=True):
+    for duration, _, _, hooks in cell.segments:
+        end += duration
         for domain, amount in hooks:
             seconds = sum(reduce_s[domain, amount])
             last, all_s = queues.get(domain, (0.0, 0.0))
@@ -138,16 +151,23 @@ def in_brief(
 def _arriving(cell: Cell, gather_s: Mapping[Hooked, float]) -> Cell | Arriving:
     """Say in brief what a cell does whose gathers are of one domain, one a segment."""
     domains = {domain for domain, _ in cell.arriving}
-    if len(domains) > 1 or any([len(hooks) > 1 for hooks in cell.gathers]):
+    if len(domains) > 1 or any([len(segment.gathers) > 1 for segment in cell.segments]):
         return cell
-    waits = [gather_s.get(hooks[0], -1.0) if hooks else -1.0 for hooks in cell.gathers]
-    return Arriving(domains.pop(), tuple(zip(cell.duration_s, waits, strict=True)))
+    return Arriving(
+        domains.pop(),
+        tuple(
+            [
+                (duration, gather_s.get(hooks[0], -1.0) if hooks else -1.0)
+                for duration, _, hooks, _ in cell.segments
+            ]
+        ),
+    )
 
 
 def gathered(cells: Sequence[float | Cell], domain: int) -> dict[int, list[float]]:
     """Return by number of cell the parameters of a domain that it waits for, one after another."""
     found = {
-        number: [a for hooks in cell.gathers for d, a in hooks if d == domain]
+        number: [a for segment in cell.segments for d, a in segment.gathers if d == domain]
         for number, cell in enumerate(cells)
         if isinstance(cell, Cell)
     }
@@ -158,4 +178,14 @@ def _amounts(hook: tuple[float, ...]) -> tuple[Hooked, ...]:
     return tuple([(d, a) for d, a in enumerate(hook) if a])
 
 
-__all__ = ["AnyCell", "Arriving", "Cell", "Hooked", "Leaving", "cells_of", "gathered", "in_brief"]
+__all__ = [
+    "AnyCell",
+    "Arriving",
+    "Cell",
+    "Hooked",
+    "Leaving",
+    "Segment",
+    "cells_of",
+    "gathered",
+    "in_brief",
+]

@@ -27,7 +27,7 @@ from distsim.program.pattern import Entry, Pattern, beside, pattern
 from distsim.program.pieces import cutting, joined, pieces
 from distsim.program.segment import Cost, Pricer
 from distsim.schedule.actions import LETTERS
-from distsim.store import Same
+from distsim.store import Numbers, Same
 
 Ints = npt.NDArray[np.int64]
 
@@ -211,8 +211,13 @@ def patterns_of(
     whole : bool
         None gets one after all; see `laid_out`.
     """
-    maker = _Maker(work, pricer, key, expand_all, expand_all | expand_hooked, whole)
-    return maker.patterns(codes)
+    beside = expand_all | expand_hooked
+    about = _ABOUT.of((key, expand_all, beside, whole, work.restart_s))
+    return _Maker(work, pricer, key, expand_all, beside, whole, about).patterns(codes)
+
+
+#: Numbers for what patterns depend on beside chunks and the kinds of actions.
+_ABOUT = Numbers(4096)
 
 
 def _held(work: Work, code: int) -> tuple[int, int, int]:
@@ -238,7 +243,7 @@ def _names(work: Work, one: int, other: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Maker:
-    """Makes the patterns of a stage."""
+    """Makes the patterns of a stage; `about` stands for all that follows `pricer`."""
 
     work: Work
     pricer: Pricer
@@ -246,6 +251,7 @@ class _Maker:
     expand: frozenset[str]
     expand_beside: frozenset[str]
     whole: bool
+    about: int
 
     def patterns(self, codes: Codes) -> list[Pattern]:
         """Return the patterns of kinds of actions, as `grouped` codes them."""
@@ -254,9 +260,9 @@ class _Maker:
             return [self._pattern(a) if b < 0 else self._pair(a, b) for a, b in codes]
         hooked = any([a & (GATHERS | REDUCES) for a, _ in codes])
         cuts = Same(cutting(work.data)) if hooked else None
-        expands = (self.expand, self.expand_beside, self.whole)
-        about = (self.key, Same(codes), *expands, work.restart_s, cuts)
-        return prices.stage(about, work.variants, lambda: self._alike(codes))
+        return prices.stage(
+            (self.about, Same(codes), cuts), work.variants, lambda: self._alike(codes)
+        )
 
     def _alike(self, codes: Codes) -> list[Pattern]:
         """Return the patterns of single actions; chunks alike do the same."""
@@ -286,12 +292,12 @@ class _Maker:
         gather, reduce = bool(code & GATHERS), bool(code & REDUCES)
 
         def made() -> Pattern:
-            cuts = pieces(held, work.data, kind=kind, gather=gather, reduce=reduce)
+            parts = pieces(held, work.data, kind=kind, gather=gather, reduce=reduce)
             alone = expand if self.whole else frozenset[str]()
             pricer = replace(self.pricer, alone=alone) if alone else self.pricer
             entries = pattern(
                 "",
-                cuts,
+                parts,
                 self.pricer,
                 expand=frozenset() if self.whole else expand,
                 cost_of=lambda runs: prices.price((self.key, alone), pricer, runs),
@@ -301,9 +307,11 @@ class _Maker:
                 entries[0] = replace(entries[0], cost=entries[0].cost + restart)
             return entries
 
-        hooks = (gather, reduce, Same(cutting(work.data))) if gather or reduce else ()
-        about = (self.key, kind, expand, self.whole, work.restart_s, hooks)
-        entries = prices.pattern(about, held, made)
+        flags = code % CHUNK & ~ENDS_BATCH
+        if self.expand == self.expand_beside:
+            flags &= ~AFTER_HOOK
+        cuts = Same(cutting(work.data)) if gather or reduce else None
+        entries = prices.pattern((self.about, flags, cuts), held, made)
         if code & ENDS_BATCH:
             update = Entry(f"optimizer stage {work.stage}", work.between, update=True)
             entries = [*entries, update]
