@@ -23,7 +23,11 @@ from distsim.workload.op import Numerics, Work
 from distsim.workload.optimizer import Matrix, OptimizerSpec, state_bytes, update_works
 from distsim.workload.zoo import tied_elements
 
-Holding = tuple[float, list[Matrix]]
+Holding = tuple[float, tuple[Matrix, ...]]
+
+# Plans that divide parameters alike and differ in what they compute share their update.
+_state_bytes = lru_cache(maxsize=4096)(state_bytes)
+_works = lru_cache(maxsize=4096)(update_works)
 
 
 def updated(
@@ -42,7 +46,7 @@ def updated(
     for stage in chunks:
         if id(stage) not in known:
             held = _held(stage, data.domains)
-            sizes = [state_bytes(optimizer, numerics, count, found) for count, found in held]
+            sizes = [_state_bytes(optimizer, numerics, count, found) for count, found in held]
             works = _update_works(plan, data, numerics, optimizer, held, offload)
             known[id(stage)] = (held, works, tuple(sizes))
     held_of, works_of, states_of = zip(*[known[id(stage)] for stage in chunks], strict=True)
@@ -68,7 +72,7 @@ def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
             for key, number in times.items()
             for m in domain.matrices(units[key])
         ]
-        out.append((sum([domain.parameters(c) for c in stage]), found))
+        out.append((sum([domain.parameters(c) for c in stage]), tuple(found)))
     return out
 
 
@@ -87,7 +91,7 @@ def _update_works(
             out += data.compression.decompress(count, domain.size, numerics, scattered=scattered)
         if count and offload.optimizer == "none":
             shard = shards(plan, domain)[2]
-            out += update_works(optimizer, numerics, count, matrices, shard)
+            out += _works(optimizer, numerics, count, matrices, shard)
             if numerics.fp8 is not None:
                 out += weight_casts(numerics.fp8, numerics, matrices)
     return tuple(out)
