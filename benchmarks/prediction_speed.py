@@ -1,10 +1,10 @@
 """How many whole plans a second are resolved, laid out and walked by the graph evaluator.
 
-The space is GPT-3 175B on 1,024 A100s: tensor and pipeline parallelism, micro batch, interleaving
-and recomputation; data parallelism is what is left. Each plan is predicted from its scenario on
-(resolved, checked, memory added up, longest path), one after another in one process. The first time
-the first plan of each layout pays for what the others share; the second time all is there, as for
-a search over many more plans of the same layouts.
+The space is GPT-3 175B on 1,024 A100s: every plan that divides out, over tensor parallelism in a
+node, pipeline parallelism, micro batch, interleaving and recomputation; data parallelism is what is
+left. Each plan is predicted from its scenario on (resolved, checked, memory added up, longest
+path), one after another in one process. The first time the first plan of each layout pays for what
+the others share; the second time all is there.
 
     python benchmarks/prediction_speed.py [--every N] [--profile]
 """
@@ -16,6 +16,7 @@ import cProfile
 import pstats
 from collections.abc import Iterator
 from itertools import product
+from resource import RUSAGE_SELF, getrusage
 from time import process_time
 from typing import Any
 
@@ -34,13 +35,20 @@ RECOMPUTE = ("none", "selective", "full")
 
 def plans() -> Iterator[dict[str, Any]]:
     """Yield every plan of the space that divides out."""
-    for tp, pp, v, micro in product(
-        (1, 2, 4, 8), (1, 2, 4, 8, 16, 32), (1, 2, 3, 4, 6), (1, 2, 4, 8)
-    ):
-        dp = DEVICES // (tp * pp)
-        if LAYERS % (pp * v) or SEQUENCES % (dp * micro) or (v > 1 and pp == 1):
-            continue
-        if v > 1 and SEQUENCES // (dp * micro) % pp:
+    for tp, pp in product((1, 2, 4, 8), _divisors(LAYERS)):
+        dp, left = divmod(DEVICES, tp * pp)
+        if not left and SEQUENCES % dp == 0:
+            yield from _plans(tp, pp, SEQUENCES // dp)
+
+
+def _divisors(of: int) -> list[int]:
+    return [n for n in range(1, of + 1) if of % n == 0]
+
+
+def _plans(tp: int, pp: int, sequences: int) -> Iterator[dict[str, Any]]:
+    """Yield the plans of a mesh whose replicas each get so many sequences."""
+    for v, micro in product(_divisors(LAYERS // pp), _divisors(sequences)):
+        if v > 1 and (pp == 1 or sequences // micro % pp):
             continue
         for mode in RECOMPUTE:
             plan: dict[str, Any] = {"tp": tp, "pp": pp, "virtual_stages": v, "recompute": mode}
@@ -98,6 +106,8 @@ def measure(space: list[dict[str, Any]], check: int, *, profiled: bool) -> None:
         print(f"  {name:10} {seconds / len(space) * 1e3:8.2f} ms a plan")
     print(f"  {len(space)} plans, {walked / len(space):.0f} passes each, {checked} checked")
     print(f"  {len(space) / total:.0f} predictions a second and core")
+    most = getrusage(RUSAGE_SELF).ru_maxrss
+    print(f"  peak memory of the process so far: {most / 1024:.0f} MB")
     if profiled:
         pstats.Stats(profile).sort_stats("tottime").print_stats(40)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distsim.api import load
-from distsim.parallel.activations import activations_in_flight_bytes
+from distsim.parallel.activations import activations_in_flight_bytes, in_flight_bytes
 from distsim.parallel.stages import Chunk
 from distsim.prediction.predict import memory
 from distsim.scenario.resolve import resolve
@@ -64,6 +64,29 @@ def test_first_stage_matches_figure_1(model, pp, v, micro, n, whole, less, state
         _case(model, pp, v, micro, n, sequence_parallel=True, recompute="selective")
     )
     assert active / GIB == pytest.approx(less, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "pp", "v"),
+    [
+        *((name, pp, 1) for name in ("1f1b", "gpipe", "zb-h1", "zb-h2", "naive") for pp in (1, 4)),
+        *((name, pp, v) for name in ("interleaved", "breadth-first") for pp, v in ((2, 4), (4, 3))),
+        ("zb-v", 4, 2),
+        ("dualpipe", 4, 1),
+    ],
+)
+@pytest.mark.parametrize("recompute", ["none", "selective"])
+def test_stages_at_once_hold_what_each_holds_as_its_passes_come_and_go(schedule, pp, v, recompute):
+    plan = {"schedule": schedule, "recompute": recompute, "balance": "cost"}
+    inputs = _case("megatron-22b", pp, v, 1, 8, **plan).inputs
+    stages = [[v.chunks[stage] for v in inputs.variants] for stage in range(pp)]
+    orders, variant_of = inputs.orders(), inputs.variants_of()
+    each = [
+        activations_in_flight_bytes(order, held, variant_of)
+        for order, held in zip(orders, stages, strict=True)
+    ]
+    assert in_flight_bytes(orders, stages, variant_of) == pytest.approx(each, rel=1e-12)
+    assert max(each) > 0.0
 
 
 @pytest.mark.parametrize(
