@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +13,10 @@ from hypothesis import settings
 settings.register_profile("same", derandomize=True, database=None)
 if os.environ.get("DISTSIM_EXAMPLES") == "same":
     settings.load_profile("same")
+
+# What a shell starts in the background ignores interrupts, and so would all that it starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from distsim.cli.settings import is_lively, settings
-from distsim.cli.waiting import working
+from distsim.cli.waiting import streams_kept, working
 
 
 @contextmanager
@@ -31,6 +31,7 @@ def counting(*, what: str = "done") -> Iterator[Callable[[object], None] | None]
     columns = (SpinnerColumn(), TextColumn(f"{{task.completed:,.0f}} {what}"), TimeElapsedColumn())
     with (
         working(what, spinning=False),
+        streams_kept(),
         Progress(*columns, console=standard_error(), transient=True) as shown,
     ):
         task = shown.add_task(what, total=None)

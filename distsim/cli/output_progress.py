@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from distsim.cli.settings import is_lively, settings
-from distsim.cli.waiting import working
+from distsim.cli.waiting import streams_kept, working
 
 Done = Callable[..., None]
 
@@ -41,6 +41,7 @@ def progress(total: int, *, what: str = "evaluated") -> Iterator[Done | None]:
     )
     with (
         working(what, spinning=False),
+        streams_kept(),
         Progress(*columns, console=standard_error(), transient=True) as shown,
     ):
         task = shown.add_task(what, total=total, rate="")

@@ -48,6 +48,20 @@ class _Spinner:
                 self._drawn = False
 
 
+@contextmanager
+def streams_kept() -> Iterator[None]:
+    """Give standard streams back as they were.
+
+    rich takes them while it draws; an interrupt in the midst of that would leave them with it, and
+    what is said afterwards would never be seen.
+    """
+    before = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
 _now: _Spinner | None = None
 
 
