@@ -227,17 +227,21 @@ def _conditions(inputs: Inputs, network: Network, pricers: Sequence[Pricer]) -> 
     """Return by class a number for all that prices of steps depend on."""
     axes = inside_axes(inputs.plan)
 
-    def found() -> list[int]:
+    def found() -> list[tuple[int, ...]]:
         groups = [network.groups[axis].of_rank[network.fold.example].tolist() for axis in axes]
         own = zip(*groups, strict=True) if axes else [()] * len(pricers)
-        links = [tuple(network.cost(a, g) for a, g in zip(axes, of, strict=True)) for of in own]
-        return [
-            _CONDITIONS.of((Same(pricer.device), inputs.dtype, of))
-            for pricer, of in zip(pricers, links, strict=True)
-        ]
+        return [tuple([network.alike(a, g) for a, g in zip(axes, of, strict=True)]) for of in own]
 
-    devices = tuple([Same(device) for device in inputs.devices])
-    return network.known(("conditions", axes, devices, inputs.dtype), found)
+    # The network keeps what is its own: devices differ from case to case, as in a fit.
+    links = network.known(("links inside", axes), found)
+    known: dict[tuple[int, tuple[int, ...]], int] = {}
+    out = []
+    for pricer, of in zip(pricers, links, strict=True):
+        at = (id(pricer.device), of)
+        if at not in known:
+            known[at] = _CONDITIONS.of((Same(pricer.device), inputs.dtype, of))
+        out.append(known[at])
+    return out
 
 
 #: Conditions seen before.

@@ -132,6 +132,10 @@ def _outline(inputs: Inputs, orders: Sequence[Actions], of: Cut | None) -> Outli
     return _Maker(inputs, network, pricers, laid, route).outline()
 
 
+#: Amounts of gathers and of reductions whose times are kept, for links of each kind.
+_KEPT_HOOKS = 10_000
+
+
 class _Hooks(NamedTuple):
     """(domain, parameters) -> seconds of the gather; of each phase of the reduction."""
 
@@ -254,7 +258,11 @@ class _Maker:
         """Return what gathers and reductions over links take, as far as they were asked for."""
         data = self.inputs.data
         how = (data.collective, data.reduce_bytes, data.gather_bytes, data.domains)
-        return self.network.known(("hooks", how, links), lambda: _Hooks({}, {}))
+        found = self.network.known(("hooks", how, links), lambda: _Hooks({}, {}))
+        for times in found:
+            if len(times) > _KEPT_HOOKS:
+                times.clear()
+        return found
 
     def _stage(
         self,
@@ -265,7 +273,7 @@ class _Maker:
     ) -> _Stage:
         """Return what a stage does; `brief` has its cells in brief as far as they were seen."""
         data, (gather_s, reduce_s) = self.inputs.data, hooks
-        several = np.isfinite(data.limit_bytes)
+        limited = np.isfinite(data.limit_bytes)
         for cell in {id(cell): cell for cell in cells}.values():
             if isinstance(cell, float) or id(cell) in brief:
                 continue
@@ -279,7 +287,7 @@ class _Maker:
                     phases = self._phases(*hook)
                     reduce_s[hook] = tuple([self._collective_s(stage, *p) for p in phases])
             waited = data.blocking or any([len(reduce_s[hook]) > 1 for hook in cell.leaving])
-            short = cell if several else in_brief(cell, gather_s, None if waited else reduce_s)
+            short = cell if limited else in_brief(cell, gather_s, None if waited else reduce_s)
             brief[id(cell)] = short
         out = [cell if isinstance(cell, float) else brief[id(cell)] for cell in cells]
         return _Stage(out, cells, gather_s, reduce_s)

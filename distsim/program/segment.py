@@ -127,11 +127,10 @@ class Pricer:
 
     def step(self, step: Step) -> Cost:
         """Price one step."""
-        kernels = price(step.works, self.device, self.dtype)
         if step.collective is None:
-            beside_s = step.operators * self.device.host_launch_s
-            host_s = kernels.host_s + beside_s
-            return Cost(kernels.device_s, host_s=host_s, restart_s=step.wait_s)
+            device_s, host_s = self._kernels(step)
+            return Cost(device_s, host_s=host_s, restart_s=step.wait_s)
+        kernels = price(step.works, self.device, self.dtype)
         transfer_s = self.collective_s(step.collective)
         exposed_s = transfer_s
         if step.beside:
@@ -147,6 +146,11 @@ class Pricer:
             expert_s=exposed_s if part == "expert" else 0.0,
             host_s=kernels.host_s + self.device.host_launch_s,
         )
+
+    def _kernels(self, step: Step) -> tuple[float, float]:
+        """Return what device and host need for a step that communicates nothing."""
+        kernels = price(step.works, self.device, self.dtype)
+        return kernels.device_s, kernels.host_s + step.operators * self.device.host_launch_s
 
     def parts(self, step: Step) -> list[Part]:
         """Return what a step does, one after another, as a timeline shows it."""
@@ -165,10 +169,9 @@ class Pricer:
         compute = tensor = context = expert = host = restart = 0.0
         for step in steps:
             if step.collective is None:
-                # As `step` prices it.
-                kernels = price(step.works, self.device, self.dtype)
-                compute += kernels.device_s
-                host += kernels.host_s + step.operators * self.device.host_launch_s
+                device_s, host_s = self._kernels(step)
+                compute += device_s
+                host += host_s
                 restart += step.wait_s
                 continue
             cost = self.step(step)
