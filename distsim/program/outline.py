@@ -174,6 +174,7 @@ class _Maker:
     ) -> None:
         self.inputs, self.network, self.pricers = inputs, network, pricers
         self.actions, self.route = actions, route
+        self._seen: dict[tuple[int, ...], _Hooks] = {}
         #: Of each stage; one object for stages that do the same between the same links.
         self.stages = self._stages()
 
@@ -258,11 +259,14 @@ class _Maker:
         """Return what gathers and reductions over links take, as far as they were asked for."""
         data = self.inputs.data
         how = (data.collective, data.reduce_bytes, data.gather_bytes, data.domains)
-        found = self.network.known(("hooks", how, links), lambda: _Hooks({}, {}))
-        for times in found:
-            if len(times) > _KEPT_HOOKS:
-                times.clear()
-        return found
+        key = ("hooks", how, links)
+        if links not in self._seen:
+            found = self.network.known(key, lambda: _Hooks({}, {}))
+            if max(len(found.gather_s), len(found.reduce_s)) > _KEPT_HOOKS:
+                # Outlines that were made before keep theirs.
+                found = self.network.memo[key] = _Hooks({}, {})
+            self._seen[links] = found
+        return self._seen[links]
 
     def _stage(
         self,
