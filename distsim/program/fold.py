@@ -228,13 +228,15 @@ def fold(roles: Ints, families: list[Traffic], capacity: Floats, *, enabled: boo
 def _alone(family: Traffic, groups: Ints, capacity: Floats) -> tuple[Floats, Floats]:
     """Return the largest fraction of each group on a link, and its seconds a byte, by itself."""
     low = np.searchsorted(family.entry_group, groups)
-    high = np.searchsorted(family.entry_group, groups, side="right")
+    count = np.searchsorted(family.entry_group, groups, side="right") - low
+    which = np.repeat(np.arange(len(groups)), count)
+    entry = np.arange(len(which)) + np.repeat(low - np.cumsum(count) + count, count)
+    keys, inverse = np.unique(which * len(capacity) + family.entry_link[entry], return_inverse=True)
+    load = np.bincount(inverse.reshape(-1), weights=family.entry_fraction[entry])
+    of, link = np.divmod(keys, len(capacity))
     largest, slowest = np.zeros(len(groups)), np.zeros(len(groups))
-    for i, (a, b) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        link, inverse = np.unique(family.entry_link[a:b], return_inverse=True)
-        load = np.bincount(inverse.reshape(-1), weights=family.entry_fraction[a:b])
-        largest[i] = load.max(initial=0.0)
-        slowest[i] = (load / capacity[link]).max(initial=0.0)
+    np.maximum.at(largest, of, load)
+    np.maximum.at(slowest, of, load / capacity[link])
     return largest, np.maximum(slowest, family.serial_s_per_byte[groups])
 
 

@@ -126,9 +126,13 @@ def _amounts(
 ) -> tuple[list[frozenset[float]], list[frozenset[float]]]:
     made = _pieces(of, how, kind, gather, reduce)
     domains = range(len(how.of.domains))
+    gathers, reduces = (
+        {p.gathers for p in made if p.gathers},
+        {p.reduces for p in made if p.reduces},
+    )
     return (
-        [frozenset(p.gathers[d] for p in made if p.gathers) - {0.0} for d in domains],
-        [frozenset(p.reduces[d] for p in made if p.reduces) - {0.0} for d in domains],
+        [frozenset([held[d] for held in gathers]) - {0.0} for d in domains],
+        [frozenset([held[d] for held in reduces]) - {0.0} for d in domains],
     )
 
 
@@ -141,9 +145,10 @@ def _cut(
         received = chunk.receives_backward
     if gather or (reduce and data.per_unit):
         cut = _by_weight if data.handover.by_weight else _by_unit
-        made = cut(units, data, kind, gather, reduce)
-        handed = {key: list(_handed(p, data)) for key, p in {id(p): p for p in made}.items()}
-        out = [part for piece in made for part in handed[id(piece)]]
+        out = cut(units, data, kind, gather, reduce)
+        if data.handover.lists or data.handover.blocking:
+            handed = {key: list(_handed(p, data)) for key, p in {id(p): p for p in out}.items()}
+            out = [part for piece in out for part in handed[id(piece)]]
     elif reduce:
         out = _by_step(chunk, units, data, kind)
     else:
@@ -165,10 +170,12 @@ def buckets(units: Sequence[Unit], data: DataParallel) -> list[list[Unit]]:
         return [[unit] for unit in units]
     out: list[list[Unit]] = []
     current: list[Unit] = []
-    filled = 0.0
+    filled, last, size = 0.0, None, 0.0
     for unit in units:
         current.append(unit)
-        filled += sum(d.parameters(unit) for d in data.domains) * data.reduce_bytes
+        if unit is not last:
+            last, size = unit, sum([d.parameters(unit) for d in data.domains]) * data.reduce_bytes
+        filled += size
         if filled >= data.bucket_bytes:
             out.append(current)
             current, filled = [], 0.0
