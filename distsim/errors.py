@@ -19,10 +19,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from reprlib import Repr
 
 from distsim.codes import CODES, SECTIONS, CodeInfo
+from distsim.record import record
 
 __all__ = [
     "CODES",
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Place:
     """Where in a file a value stands (``line`` and ``column`` count from 1; 0 = unknown)."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distsim.errors import FileError, Place, SyntaxProblem, nearest, show
+from distsim.record import record
 
 if TYPE_CHECKING:
     from distsim.positions import Positions
@@ -30,7 +30,7 @@ SHIPPED = (
 _fenced = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """What a file may cost before it is refused.
 

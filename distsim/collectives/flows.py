@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
+
+from distsim.record import record
 
 Members = npt.NDArray[np.int32]
 Channels = npt.NDArray[np.int16]
@@ -25,7 +26,7 @@ Orders = tuple[tuple[int, ...], ...]
 MAX_MESSAGES = 1 << 24
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Round:
     """Messages that are sent at the same time.
 
@@ -61,7 +62,7 @@ class Round:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Schedule:
     """Rounds, one after another.
 
@@ -75,7 +76,7 @@ class Schedule:
     pipelined: bool = False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Pattern:
     """A schedule as flows: all that passes between two members in a phase.
 

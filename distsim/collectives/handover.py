@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from distsim.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Handover:
     """What a framework release does around the collectives of sharded arrays.
 

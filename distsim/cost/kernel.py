@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from distsim.cost.attention import flash_s
 from distsim.cost.gemm import gemm_s
 from distsim.hardware.device import Device
+from distsim.record import record
 from distsim.workload.op import Work, WorkKind
 
 
@@ -24,7 +24,7 @@ def kernel_s(work: Work, device: Device, dtype: str) -> float:
     return flash_s(work, device, dtype) + device.kernel_overhead_s
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Price:
     """Time of a run of kernels: what the device needs and what the host needs to launch them."""
 

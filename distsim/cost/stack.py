@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
@@ -11,12 +11,13 @@ from typing import Any
 
 from distsim.collectives.handover import PLAIN, Handover
 from distsim.errors import ValueProblem
+from distsim.record import record
 from distsim.units import parse
 from distsim.workload.footprint import Footprint
 from distsim.workload.op import Fusion
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Overlap:
     """What a stack overlaps unless the plan says otherwise."""
 
@@ -27,7 +28,7 @@ class Overlap:
     overlap_experts: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stack:
     """A framework generation.
 

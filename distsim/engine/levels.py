@@ -8,19 +8,20 @@ to another task, so that a pass needs as many rows as the graph is wide, not as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.engine import graph as longest_path
 from distsim.program.opgraph import OpGraph
+from distsim.record import record
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Levels:
     """Tasks in the order of their levels.
 

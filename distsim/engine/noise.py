@@ -21,7 +21,6 @@ figures tell the two apart only in part:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import erf, sqrt
 
 import numpy as np
@@ -29,6 +28,7 @@ import numpy.typing as npt
 
 from distsim.engine.gaussian import normal_quantile
 from distsim.errors import ValueProblem, nearest, show
+from distsim.record import record
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,7 +104,7 @@ NOISE: Mapping[str, tuple[Callable[[float], LogFactor], float]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Noise:
     """What the durations of a step are multiplied with.
 

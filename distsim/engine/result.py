@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from distsim.record import record
 
-@dataclass(frozen=True, slots=True)
+
+@record
 class Run:
     """Instants of all tasks.
 

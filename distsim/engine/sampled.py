@@ -32,7 +32,7 @@ What is simplified
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,7 @@ from distsim.engine.gaussian import largest_scores
 from distsim.engine.levels import Levels, levels
 from distsim.engine.noise import Noise
 from distsim.program.opgraph import OpGraph, TaskKind
+from distsim.record import record
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -51,7 +52,7 @@ Flags = npt.NDArray[np.bool_]
 _BLOCK, _BATCH = 1 << 23, 1 << 17
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Times:
     """Durations without jitter, and what of them jitter multiplies; each float64[n_tasks].
 
@@ -85,7 +86,7 @@ def times(graph: OpGraph) -> Times:
     return Times(alone_s, alone_s * noisy, np.full(graph.n_tasks, -np.inf))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Samples:
     """Sampled step times.
 
@@ -108,7 +109,7 @@ class Samples:
         return len(self.step_s)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class _Model:
     """What all blocks of samples have in common.
 

@@ -16,7 +16,6 @@ its own, whose message on a hop waits until the one of the chunk before has left
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.engine.maxmin import solve_many
+from distsim.record import record
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ _NONE = np.zeros(0, dtype=np.int64)
 _REMEMBERED = 1 << 21
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Messages:
     """The messages of one round.
 
@@ -65,7 +65,7 @@ class Messages:
     previous: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StepsRun:
     """What came out.
 

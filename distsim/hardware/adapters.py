@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -15,10 +14,11 @@ from distsim.hardware.block import Block, offer
 from distsim.hardware.edges import PathRouter
 from distsim.hardware.sizes import read_nics
 from distsim.hardware.topology import Ints, Routes
+from distsim.record import record
 from distsim.units import REL_TOL
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Adapters:
     """Adapters of a node, and the ways between them and the devices.
 

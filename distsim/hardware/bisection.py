@@ -23,6 +23,7 @@ from distsim.hardware.halves import all_halves, few_halves, likely_halves, searc
 from distsim.hardware.reach import Reach, reach_of
 from distsim.hardware.topology import Floats, Ints, Topology
 from distsim.hardware.vertices import Ends, Flags, quotient
+from distsim.record import record
 from distsim.units import REL_TOL
 
 #: Ways to halve the devices up to which all are tried; 16 devices of which no two are alike.
@@ -37,7 +38,7 @@ HOW = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Bisection:
     """The bisection bandwidth of a topology, and what it is compared with.
 
@@ -140,7 +141,7 @@ def distances(topology: Topology) -> dict[str, float]:
     return out | {"diameter_links": reach.diameter_links, "diameter_s": reach.diameter_s}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Best:
     """The least cut found: what it carries and which half sends (True) to which."""
 

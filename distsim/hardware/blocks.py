@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from distsim.hardware.reach import Reach
 from distsim.hardware.topology import Ints, Topology
 from distsim.hardware.vertices import Ends, Flags
+from distsim.record import record
 
 _NAME = re.compile(r"(?:.*\.)?([^\W\d][^.]*?)(\d+(?:\.\d+)*)?")
 
@@ -31,7 +31,7 @@ def role(name: str) -> tuple[str, str]:
     return (match[1], match[2] or "") if match else (re.sub(r"\d+", "", name) or name, "")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Block:
     """A piece of a network with all that is in it.
 
@@ -61,7 +61,7 @@ class Block:
     roles: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Blocks:
     """The blocks of a topology.
 
@@ -199,7 +199,7 @@ def _built(topology: Topology, ends: Ends, keep: Flags, levels: Sequence[Ints]) 
     return builder.block(np.flatnonzero(keep).tolist(), 0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class _Builder:
     """Makes blocks of blocks."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,9 +10,10 @@ from distsim.hardware.adapters import Adapters
 from distsim.hardware.edges import PathRouter
 from distsim.hardware.sizes import stretches
 from distsim.hardware.topology import Floats, Indices, Ints, Routes, Topology
+from distsim.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClusterRouter:
     """Routes of a node shifted to where the node stands, and arithmetic between nodes.
 

@@ -8,13 +8,13 @@ back down to them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.hardware.topology import Floats, Topology
+from distsim.record import record
 
 
 @runtime_checkable
@@ -37,7 +37,7 @@ class Spread(Protocol):
         """Return the number of links in each block."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Collisions:
     """The links between two tiers of a tree, in one direction.
 

@@ -8,7 +8,7 @@ hybrid cube mesh; with the numbers that ``nvidia-smi topo -m`` prints for it (NV
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, too_many
 from distsim.hardware.sizes import finish, read_links
 from distsim.hardware.topology import Ints, Routes, Topology, pack
+from distsim.record import record
 
 #: NVLinks between each two devices.
 NVLINKS = np.array(
@@ -55,7 +56,7 @@ def _relays() -> Ints:
 _RELAY = _relays()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CubeMeshRouter:
     """Routes over one NVLink or two, by table.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from distsim.hardware.block import Block
+from distsim.record import record
 
 #: Number formats of matrix products whose dense peak a device may state.
 PEAKS = ("bf16", "fp16", "tf32", "fp32", "fp8")
@@ -13,7 +14,7 @@ PEAKS = ("bf16", "fp16", "tf32", "fp32", "fp8")
 STATUSES = ("calibrated", "datasheet")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Device:
     """One accelerator.
 

@@ -15,7 +15,6 @@ between the two by the length of their queues (UGAL), so that they lie between t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +24,14 @@ from distsim.hardware.hashing import pair_hash
 from distsim.hardware.header import KEYS, too_many
 from distsim.hardware.sizes import check_links, finish, read_links
 from distsim.hardware.topology import Indices, Ints, Routes, Topology
+from distsim.record import record
 
 Flags = npt.NDArray[np.bool_]
 
 _SIZES = ("groups", "routers_per_group", "devices_per_router", "global_links_per_router")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DragonflyRouter:
     """Routes by arithmetic.
 

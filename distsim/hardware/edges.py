@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from distsim.errors import HardwareError, show
 from distsim.hardware.block import Block, offer
 from distsim.hardware.header import KEYS, read_class, read_header, too_many
 from distsim.hardware.topology import Ints, LinkClass, Routes, Topology, assemble
+from distsim.record import record
 
 if TYPE_CHECKING:
     import networkx
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _PLAIN_KEYS = ("bandwidth", "efficiency", "latency", "source")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PathRouter:
     """Routes by search, kept for each pair.
 

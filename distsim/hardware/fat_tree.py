@@ -15,7 +15,7 @@ uplink a pair of devices by a hash of source, target and seed, as equal-cost mul
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -30,12 +30,13 @@ from distsim.hardware.sizes import (
     read_three_tiers,
 )
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, pack
+from distsim.record import record
 
 _COUNTS = ("devices_per_leaf", "leaf_uplinks", "leaves_per_pod", "pod_uplinks", "max_leaves")
 _CLASSES = ("nvlink", "nic", "leaf", "pod")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TreeRouter:
     """Routes by arithmetic.
 
@@ -168,7 +169,7 @@ class TreeRouter:
         return counts
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Tiers:
     """Ports of the switches of each tier, and how many leaves there may be."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from distsim.hardware.block import Block
 from distsim.hardware.sizes import check_links, finish, read_growing, read_links
 from distsim.hardware.topology import Ints, Routes, Topology, pack
+from distsim.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FullRouter:
     """Links are numbered by their first device and then by their second, which is another.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from distsim.errors import HardwareError
 from distsim.hardware.block import Block
 from distsim.hardware.topology import LinkClass
+from distsim.record import record
 
 #: Code of the error for more devices than there are.
 TOO_MANY = "DS410"
@@ -14,7 +13,7 @@ TOO_MANY = "DS410"
 KEYS = ("kind", "name", "description", "source", "device", "library", "in_network")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Header:
     """The keys that every kind has."""
 

@@ -7,13 +7,14 @@ share of one device, since all devices of a node do the same at the same time.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from os import PathLike
 
 from distsim.errors import DistsimError, HardwareError, nearest, show
 from distsim.files import find, load_yaml, shipped, shipped_names
 from distsim.hardware.block import Block, Path
+from distsim.record import record
 
 #: Numbers of a node that its file must state: key -> (dimension, highest).
 _NUMBERS: Mapping[str, tuple[str, float | None]] = {
@@ -33,7 +34,7 @@ _NVME: Mapping[str, str] = {
 _COUNTS = ("devices", "devices_per_uplink")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Host:
     """What one device has of the node that it sits in.
 

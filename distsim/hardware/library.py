@@ -22,18 +22,19 @@ Which algorithm and protocol it takes is another question: a library decides by 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from math import sqrt
 from typing import Any, TypeVar
 
 from distsim.hardware.tuner import NO_LIMITS, Limits, Load, Rule, Tuner
+from distsim.record import record
 
 Key = TypeVar("Key")
 #: Key of the entry for algorithms that a library does not name.
 OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Wire:
     """How a library moves bytes.
 
@@ -56,7 +57,7 @@ class Wire:
     device_rate: Limits = NO_LIMITS
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Parts:
     """How a message is dealt over channels (NCCL 2.27, src/enqueue.cc).
 
@@ -85,7 +86,7 @@ class Parts:
         return used * self.channel_rate
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Runner:
     """How a library runs one algorithm.
 
@@ -117,7 +118,7 @@ class Runner:
     cluster_startup: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Priced:
     """A collective of one size as a library runs it.
 
@@ -174,7 +175,7 @@ def choose(options: Mapping[Key, Priced]) -> Key:
     return min(options, key=rank)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Library:
     """A communication library.
 

@@ -7,7 +7,6 @@ each. There is no other link between devices.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,9 +14,10 @@ from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, too_many
 from distsim.hardware.sizes import check_links, finish, read_links
 from distsim.hardware.topology import Ints, Routes, Topology, pack
+from distsim.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PcieRouter:
     """Routes by arithmetic.
 

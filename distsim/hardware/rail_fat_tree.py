@@ -17,7 +17,7 @@ uplink for each pair of devices by a hash with the seed, as equal-cost multi-pat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -33,11 +33,12 @@ from distsim.hardware.sizes import (
     read_three_tiers,
 )
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, pack
+from distsim.record import record
 
 _CLASSES = ("nvlink", "pcie", "rail", "leaf", "pod")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RailTreeRouter:
     """Routes by arithmetic.
 

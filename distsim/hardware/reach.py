@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from distsim.hardware.topology import Ints, Routes, Topology
 from distsim.hardware.vertices import Ends, Flags, Hash, ends_of, refine
+from distsim.record import record
 
 #: Devices up to which every pair is looked at; beyond, one device of each colour and all others.
 ALL_PAIRS = 512
@@ -18,7 +18,7 @@ _MOST_SOURCES = 512
 _BATCH = 1 << 18
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Reach:
     """Distances between devices, and the links that lie on a route.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import translate
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from distsim.errors import HardwareError, nearest, show
 from distsim.hardware.topology import Ints, Topology
+from distsim.record import record
 
 Flags = npt.NDArray[np.bool_]
 Path = tuple[str | int, ...]
@@ -26,7 +27,7 @@ Path = tuple[str | int, ...]
 _INSIDE = re.compile(r"(n\d+\.)[^>]*->\1")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkRule:
     """Some links that are slow. Of `link_class`, `pattern` and `between` one says which.
 

@@ -10,7 +10,7 @@ Leadership", reference architecture RA-09950, 2020, chapter on the compute fabri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, read_class, read_header, too_many
 from distsim.hardware.sizes import cut_below_switches, read_nics
 from distsim.hardware.topology import Indices, Ints, LinkClass, Routes, Topology, assemble, pack
+from distsim.record import record
 
 _CLASSES = ("nvlink", "pcie", "rail", "spine")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RailRouter:
     """Routes by arithmetic.
 

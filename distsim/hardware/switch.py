@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from distsim.hardware.block import Block
 from distsim.hardware.sizes import finish, read_growing, read_links
 from distsim.hardware.topology import Ints, Routes, Topology, pack
+from distsim.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StarRouter:
     """Links 0 .. n-1 lead from each device to the switch, the next n back.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from distsim.errors import HardwareError
 from distsim.hardware.library import IDEAL, Library
+from distsim.record import record
 
 if TYPE_CHECKING:
     import networkx
@@ -20,7 +21,7 @@ Indices = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LinkClass:
     """Links that are alike.
 
@@ -48,7 +49,7 @@ class LinkClass:
         return self.bandwidth_bytes_per_s * self.efficiency
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Routes:
     """Routes of k pairs: route i takes ``link[ptr[i]:ptr[i + 1]]``, in order.
 
@@ -91,7 +92,7 @@ class Router(Protocol):
         """Return how many there are of what, for `Topology.shape`."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Topology:
     """Devices and the directed links between them; all arrays are read-only.
 

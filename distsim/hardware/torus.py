@@ -11,7 +11,6 @@ devices at even places go up and those at odd places down, so that both directio
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -21,9 +20,10 @@ from distsim.hardware.block import Block
 from distsim.hardware.header import KEYS, too_many
 from distsim.hardware.sizes import check_links, finish, read_links, read_shape, stretches
 from distsim.hardware.topology import Ints, Routes, Topology
+from distsim.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TorusRouter:
     """Routes by arithmetic.
 

@@ -15,10 +15,10 @@ can move.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from distsim.hardware.block import Block
+from distsim.record import record
 
 #: (algorithm, protocol) -> a number.
 Table = Mapping[tuple[str, str], float]
@@ -71,7 +71,7 @@ class Load(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limits:
     """The most bytes/s, by the nodes of a group and by the generation of device or host.
 
@@ -114,7 +114,7 @@ class Rule(NamedTuple):
         return collective == self.collective and self.low_bytes <= size_bytes < self.high_bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tuner:
     """What a library believes of its algorithms and protocols.
 

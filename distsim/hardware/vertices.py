@@ -10,12 +10,11 @@ Selman 2014, "Dimension reduction via colour refinement", section 5).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from distsim.hardware.topology import Floats, Ints, Topology
+from distsim.record import record
 
 Hash = npt.NDArray[np.uint64]
 Flags = npt.NDArray[np.bool_]
@@ -24,7 +23,7 @@ Flags = npt.NDArray[np.bool_]
 _ROUNDS = 64
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Ends:
     """The ends of each link.
 
@@ -105,7 +104,7 @@ def refine(start: Ints, begin: Ints, end: Ints, kind: Ints) -> Hash:
     return colour
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Quotient:
     """The graph of colours: links between two colours of vertices are one, with their total.
 

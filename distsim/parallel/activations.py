@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.parallel.stages import Chunk
+from distsim.record import record
 from distsim.schedule import BACKWARD, FORWARD, INPUT, WEIGHT, Actions, paired
 from distsim.store import Interned, Same, Store
 
@@ -136,7 +136,7 @@ def _held(chunks: Same) -> _Held:
 _KINDS = Interned(4096)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Levels:
     """How many micro batches are in flight after each pass that adds some.
 

@@ -13,7 +13,6 @@ rank sends, its own part included, of an all-to-all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from distsim.errors import ValueProblem, nearest
 from distsim.parallel.compressions.base import FP32_BYTES, Compression, Exchange
@@ -21,10 +20,11 @@ from distsim.parallel.compressions.half import Half
 from distsim.parallel.compressions.low_rank import LowRank
 from distsim.parallel.compressions.quantized import INT8_BLOCK, Quantized
 from distsim.parallel.compressions.top_k import TopK
+from distsim.record import record
 from distsim.workload.optimizers.spec import Matrix
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """What a compression may be told.
 

@@ -17,10 +17,11 @@ last rank works on every block in full, and sets the pace.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from distsim.parallel.step import Collective, Step
 from distsim.parallel.tensor import TensorParallel
+from distsim.record import record
 from distsim.workload.op import Op, Work, stream
 
 #: Ways to exchange; the first is the default.
@@ -30,7 +31,7 @@ MODES = ("ring", "all_to_all", "all_gather")
 MERGE_BYTES = 12.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ContextParallel:
     """How core attention runs on tokens that are divided over a group.
 

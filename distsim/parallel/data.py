@@ -10,13 +10,14 @@ across, a share of each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from distsim.collectives.handover import PLAIN, Handover
 from distsim.parallel.compression import Compression
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Unit
+from distsim.record import record
 from distsim.workload.op import Numerics
 from distsim.workload.optimizers.spec import Matrix
 
@@ -25,7 +26,7 @@ BUCKET_ELEMENTS = 40_000_000
 BUCKET_ELEMENTS_PER_REPLICA = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Domain:
     """Ranks that hold the same parameters: all but experts, or experts.
 
@@ -63,7 +64,7 @@ class Domain:
         return of.matrices if self.name == "data" else of.expert_matrices
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DataParallel:
     """What the data-parallel groups do in one step.
 

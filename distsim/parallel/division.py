@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from distsim.parallel.context import ContextParallel
 from distsim.parallel.expert import ExpertParallel
 from distsim.parallel.step import Step
 from distsim.parallel.tensor import TensorParallel
+from distsim.record import record
 from distsim.workload.op import Axis, Op, WorkKind
 from distsim.workload.optimizers.spec import Matrix
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Software:
     """What a software stack does around the operators of a layer.
 
@@ -37,7 +37,7 @@ class Software:
 PLAIN = Software()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Division:
     """Who divides which operator of a layer.
 

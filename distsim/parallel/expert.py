@@ -21,16 +21,17 @@ what it receives and sends back (`distsim.parallel.load`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from distsim.parallel.step import Collective, Step
+from distsim.record import record
 from distsim.workload.op import Op, Work, WorkKind
 
 #: Operators of the shared experts, and the exchange that each can run beside.
 GUESTS = {"shared_up": "dispatch", "shared_activation": "dispatch", "shared_down": "combine"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExpertParallel:
     """How ranks divide the operators of experts, and exchange rows.
 

@@ -13,18 +13,18 @@ exchange, so the fullest rank sets the pace of a layer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.errors import PlanError, show
+from distsim.record import record
 
 Floats = npt.NDArray[np.float64]
 Path = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ExpertLoad:
     """Load of the ranks of an expert-parallel group.
 

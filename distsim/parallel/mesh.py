@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from distsim.record import record
 
 IntArray = npt.NDArray[np.int64]
 
@@ -13,7 +13,7 @@ IntArray = npt.NDArray[np.int64]
 ORDER = ("tp", "cp", "dp", "pp")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Mesh:
     """A grid of ranks, and a second one on the same ranks for experts.
 

@@ -10,11 +10,12 @@ all-gather, so that all links of a node work at once (section 6.1).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 from distsim.errors import PlanError
 from distsim.hardware.host import Host
+from distsim.record import record
 from distsim.units import fmt_bytes
 from distsim.workload.op import Numerics
 
@@ -23,7 +24,7 @@ Tier = Literal["none", "cpu", "nvme"]
 UPDATE_GRADIENT_BYTES = 4.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Offload:
     """Where a plan keeps model states. Gradients follow the optimizer.
 
@@ -55,7 +56,7 @@ class Offload:
         return " and ".join(f"{n} to {places[t]}" for n, t in kept if t != "none") or "none"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Held:
     """States that one rank is responsible for, and how often they are touched in a step.
 
@@ -255,7 +256,7 @@ def nvme_bytes(offload: Offload, held: Held) -> float:
     return total
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OffloadCost:
     """What offload costs one rank in one step, before anything overlaps.
 

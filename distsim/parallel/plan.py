@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field, fields
 from typing import Any
 
 from distsim.errors import PlanError
 from distsim.parallel.mesh import Mesh
 from distsim.parallel.recompute import Recompute
+from distsim.record import record
 from distsim.schedule import REGISTRY, Placement, Schedule, chunks_of
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """A plan that multiplies out; names as engineers say them.
 
@@ -138,7 +139,7 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, derived ones included."""
-        shown = [n for n in self.__slots__ if n not in _HIDDEN]
+        shown = [f.name for f in fields(self) if f.name not in _HIDDEN]
         values = {name: getattr(self, name) for name in shown}
         limit = self.max_gathered_bytes
         return values | {

@@ -11,7 +11,7 @@ back at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ from distsim.parallel.selective import (
     without_gather,
 )
 from distsim.parallel.step import Step, Unit
+from distsim.record import record
 from distsim.workload.op import Op
 
 MODES = ("none", "selective", "alternate", "full")
@@ -32,7 +33,7 @@ MODES = ("none", "selective", "alternate", "full")
 LOSS = "cross_entropy"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recompute:
     """Which layers run again.
 
@@ -138,7 +139,7 @@ def layer_unit(
     return group_unit(division, [ops], 0, mode, input_bytes, modules)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Again:
     """What a layer keeps and what its backward pass runs again.
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from distsim.parallel.division import Division
 from distsim.parallel.step import Step
 from distsim.parallel.tensor import TensorParallel
+from distsim.record import record
 from distsim.workload.op import Axis, Op, Work, WorkKind
 
 CORE = "core_attn"
@@ -137,7 +138,7 @@ def _discard(again: Again, division: Division, ops: Sequence[Op], place: int) ->
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Alternate:
     """What runs again of a layer that keeps attention and every second plain product.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from itertools import accumulate
 
@@ -13,13 +13,14 @@ from distsim.parallel.plan import Plan
 from distsim.parallel.recompute import Recompute, group_unit, parts, plain_unit
 from distsim.parallel.step import Collective, Step, Unit
 from distsim.parallel.tensor import TensorParallel
+from distsim.record import record
 from distsim.store import Same, Store
 from distsim.workload.linear import scale_updates
 from distsim.workload.op import Op
 from distsim.workload.precision import Fp8
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Chunk:
     """One model chunk: its units in forward order.
 
@@ -62,7 +63,7 @@ class Chunk:
             object.__setattr__(self, name, total)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Operators:
     """The operators of a model for one micro batch.
 
@@ -115,7 +116,7 @@ def _scales(
     return (out[0], out[1]) if out else ((), ())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Made:
     """Units and chunks of a model that is divided in one way; plans that divide it so share them.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from distsim.record import record
 from distsim.workload.op import Work
 from distsim.workload.optimizers.spec import Matrix
 
@@ -11,7 +10,7 @@ from distsim.workload.optimizers.spec import Matrix
 AXES = ("tensor", "context", "expert", "expert_tensor")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Collective:
     """A collective over one of the groups of a rank.
 
@@ -32,7 +31,7 @@ class Collective:
     axis: str = "tensor"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Step:
     """Kernels in order, and at most one collective before them or beside them.
 
@@ -63,7 +62,7 @@ class Step:
     wait_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unit:
     """A layer, the embedding or the head on one rank: the grain of sharded gathers.
 

@@ -11,9 +11,8 @@ all-gather and reduce-scatter (plus the second all-gather).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from distsim.parallel.step import Collective, Step
+from distsim.record import record
 from distsim.workload.op import Axis, Op, Work, WorkKind
 
 
@@ -25,7 +24,7 @@ def splits(op: Op) -> bool:
     return any(w.kind is WorkKind.GEMM for w in op.backward_weight)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TensorParallel:
     """How one group of ranks divides operators.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from distsim.errors import PlanError, ValueProblem, show
 from distsim.hardware.device import Device
+from distsim.record import record
 
 Ints = npt.NDArray[np.int64]
 Path = tuple[str | int, ...]
@@ -42,7 +43,7 @@ class Kind(NamedTuple):
     speed: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Rule:
     """Some devices that are not like the others.
 
@@ -64,7 +65,7 @@ class Rule:
     device: str | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Unequal:
     """The kind of every device.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from distsim.parallel.data import DataParallel
 from distsim.parallel.stages import Chunk
 from distsim.program.segment import Cost
+from distsim.record import record
 from distsim.schedule import Actions
 
 Ints = npt.NDArray[np.int64]
@@ -21,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 ROW = np.asarray([0, 1, 2, 1])
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hook:
     """Tasks that wait for parameters, or whose gradients are ready, in program order.
 
@@ -36,7 +37,7 @@ class Hook:
     amount: Floats
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClassProgram:
     """Tasks of one class of ranks on its compute stream, in order.
 
@@ -77,7 +78,7 @@ class ClassProgram:
         return self.first + self.count - 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Work:
     """What a stage does, whatever its class: chunks, order, data parallelism.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,13 @@ from distsim.program.pattern import Pattern
 from distsim.program.segment import Cost, Part, Pricer
 from distsim.program.sends import families, pipeline_sends
 from distsim.program.tail import finish, update_cost
+from distsim.record import record
 from distsim.store import Numbers, Same
 
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Program:
     """An op graph and what its tasks stand for.
 

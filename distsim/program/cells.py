@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from distsim.program.pattern import Pattern
+from distsim.record import record
 from distsim.store import Same
 
 #: (domain, parameters)
@@ -33,7 +33,7 @@ class Segment(NamedTuple):
     reduces: tuple[Hooked, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cell:
     """A pass that is more than one segment, or that meets gathers or reductions.
 
@@ -52,7 +52,7 @@ class Cell:
     leaving: frozenset[Hooked]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Leaving:
     """A pass whose gradients leave while it runs on, nothing of which makes it wait.
 
@@ -69,7 +69,7 @@ class Leaving:
     queues: tuple[tuple[int, float, float], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Arriving:
     """A pass whose parameters arrive while it runs, one segment after another.
 

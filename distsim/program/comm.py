@@ -14,6 +14,7 @@ from distsim.hardware.library import Priced, choose
 from distsim.hardware.topology import Topology
 from distsim.program.fold import Fold, TypeTable
 from distsim.program.traffic import Traffic
+from distsim.record import record
 from distsim.store import Numbers, Same
 
 T = TypeVar("T")
@@ -45,7 +46,7 @@ def options(collective: str, topology: Topology) -> list[tuple[str, str, float]]
     return out
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Groups:
     """Groups of one axis: who talks to whom.
 
@@ -92,7 +93,7 @@ def _differ(links: Ints, values: Ints) -> bool:
     return bool((low < high).any())
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Transfers:
     """Transfer types as arrays: demands by type (CSR), weights, latencies, classes slowed down.
 

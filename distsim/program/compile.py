@@ -7,7 +7,7 @@ groups, routes and folds are kept: a program whose groups were seen before compi
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from distsim.parallel.mesh import Mesh
 from distsim.program.comm import Groups, Network, options
 from distsim.program.fold import Fold, fold
 from distsim.program.traffic import Traffic, compile_traffic, never_binding
+from distsim.record import record
 from distsim.store import Numbers, Same, Store
 
 Ints = npt.NDArray[np.int64]
@@ -124,7 +125,7 @@ def _with_sizes(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Folded:
     """Families of all groups of a plan, with what was found out about them since."""
 

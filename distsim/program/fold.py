@@ -14,21 +14,20 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from distsim.hardware.library import Library, Priced
 from distsim.hardware.tuner import Load
 from distsim.program.traffic import Traffic
+from distsim.record import record
 
 Hash = npt.NDArray[np.uint64]
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TypeTable:
     """Transfer types of one traffic family after folding.
 
@@ -79,7 +78,7 @@ class TypeTable:
         return wire_bytes * max(float(busy), float(self.serial_s_per_byte[kind]))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fold:
     """Classes of ranks, types of transfers and rows of links.
 

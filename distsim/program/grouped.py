@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from distsim.record import record
 from distsim.schedule import BACKWARD, FORWARD, WEIGHT, Actions, paired
 from distsim.store import Interned, Same, Store
 
@@ -20,7 +20,7 @@ Codes = tuple[tuple[int, int], ...]
 GATHERS, REDUCES, AFTER_HOOK, ENDS_BATCH, KIND, CHUNK = 1, 2, 4, 8, 16, 64
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Grouped:
     """Actions of a stage that run together, and which of them are alike.
 
@@ -39,7 +39,7 @@ class Grouped:
     pattern_of: Ints
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hooks:
     """Where actions wait for parameters and where their gradients leave.
 

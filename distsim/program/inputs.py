@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
 import numpy as np
@@ -15,12 +15,13 @@ from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.program.offload import Offloading
 from distsim.program.tail import Update
+from distsim.record import record
 from distsim.schedule import Actions, actions
 
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variant:
     """What micro batches of one shape do.
 
@@ -36,7 +37,7 @@ class Variant:
     boundary_bytes: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Inputs:
     """Everything that a step is made of.
 

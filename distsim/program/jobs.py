@@ -8,7 +8,7 @@ one after another, so that the others never have the fabric to themselves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from distsim.program.compile import build_network
 from distsim.program.fold import Fold
 from distsim.program.opgraph import OpGraph, TaskKind
 from distsim.program.traffic import Traffic
+from distsim.record import record
 
 Ints = npt.NDArray[np.int64]
 
@@ -28,7 +29,7 @@ Ints = npt.NDArray[np.int64]
 _BAR = "|"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Joint:
     """All jobs together.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from distsim.program.grouped import (
 from distsim.program.pattern import Entry, Pattern, beside, pattern
 from distsim.program.pieces import cutting, joined, pieces
 from distsim.program.segment import Cost, Pricer
+from distsim.record import record
 from distsim.schedule.actions import LETTERS
 from distsim.store import Numbers, Same
 
@@ -52,7 +53,7 @@ class Labels:
         return label
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ClassActions:
     """What all classes with the same stage, device and links inside layers share.
 
@@ -241,7 +242,7 @@ def _names(work: Work, one: int, other: int) -> str:
     return f"{_name(work, one)} with {_name(work, other)}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Maker:
     """Makes the patterns of a stage; `about` stands for all that follows `pricer`."""
 

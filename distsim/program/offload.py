@@ -24,6 +24,7 @@ from distsim.parallel.offload import (
 from distsim.program.actions import ClassProgram, Hook
 from distsim.program.emit import Emitter
 from distsim.program.opgraph import TaskKind
+from distsim.record import record
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -37,7 +38,7 @@ LINKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Offloading:
     """What is on the host, and who owns how much of it.
 

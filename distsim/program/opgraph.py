@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+
+from distsim.record import record
 
 
 class TaskKind(IntEnum):
@@ -36,7 +38,7 @@ def _no_weights() -> Float64:
     return np.zeros(0, dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OpGraph:
     """Tasks, their order and their demands.
 

@@ -9,7 +9,7 @@ sees no links that are shared and no kernels that a transfer slows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -25,11 +25,12 @@ from distsim.program.repeat import Cut, cut
 from distsim.program.route import Route, route_of
 from distsim.program.segment import Pricer
 from distsim.program.tail import update_cost
+from distsim.record import record
 from distsim.schedule import Actions, actions, paired
 from distsim.store import Same
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Collective:
     """A collective after the last pass, by stage: those that take part wait for each other."""
 
@@ -37,7 +38,7 @@ class Collective:
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Outline:
     """A step without its tasks.
 
@@ -143,7 +144,7 @@ class _Hooks(NamedTuple):
     reduce_s: dict[Hooked, tuple[float, ...]]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Stage:
     """What stages alike have in common.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import chain, groupby
 
 from distsim.parallel.data import DataParallel, Domain
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step, Unit
+from distsim.record import record
 from distsim.schedule import BACKWARD, FORWARD, INPUT
 from distsim.store import Interned, Same
 from distsim.workload.op import stream
@@ -29,7 +30,7 @@ def joined(runs: Runs) -> tuple[Step, ...]:
     return runs[0] if len(runs) == 1 else tuple(chain.from_iterable(runs))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Piece:
     """Steps of an action that stay together.
 

@@ -11,11 +11,11 @@ so many times the period; whether that was reached is seen from the times, not a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from distsim.record import record
 from distsim.schedule import Actions
 from distsim.store import Same, Store
 
@@ -26,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 KEPT = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cut:
     """A step with fewer micro batches, whose order of work is that of the whole less some periods.
 

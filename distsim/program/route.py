@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import accumulate
 
 import numpy as np
@@ -15,6 +15,7 @@ from distsim.program.grouped import Grouped
 from distsim.program.inputs import Inputs
 from distsim.program.repeat import Cut, repeated
 from distsim.program.sends import families, passages
+from distsim.record import record
 from distsim.schedule import WEIGHT, Actions
 from distsim.store import Same, Store
 
@@ -25,7 +26,7 @@ Ints = npt.NDArray[np.int64]
 Pass = tuple[int, int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Route:
     """The passes of all stages in an order in which they can run, as columns.
 

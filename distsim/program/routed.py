@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,12 +9,13 @@ import numpy.typing as npt
 
 from distsim.collectives.algorithms import Pattern
 from distsim.hardware.topology import Topology
+from distsim.record import record
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Routed:
     """Flows of groups of one shape on the links; fields are those of `Traffic`."""
 

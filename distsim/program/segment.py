@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from distsim.cost.kernel import overlapped_s, price
 from distsim.hardware.device import Device
 from distsim.parallel.step import Collective, Step
+from distsim.record import record
 
 CollectiveTime = Callable[[Collective], float]
 
@@ -21,7 +22,7 @@ PART_OF_AXIS: Mapping[str, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cost:
     """Time of a run of steps on one stream.
 
@@ -110,7 +111,7 @@ class Part(NamedTuple):
     duration_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pricer:
     """Prices steps on one device.
 

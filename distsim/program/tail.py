@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +17,13 @@ from distsim.program.links import phases
 from distsim.program.offload import Copies
 from distsim.program.opgraph import TaskKind
 from distsim.program.segment import Cost, Pricer
+from distsim.record import record
 from distsim.workload.op import Work
 
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Shared:
     """Gradients that two stages add up, because both hold the same weights.
 
@@ -40,7 +40,7 @@ class Shared:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Update:
     """The optimizer step.
 

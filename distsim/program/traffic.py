@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -15,13 +15,14 @@ from distsim.hardware.topology import Topology
 from distsim.hardware.tuner import Load
 from distsim.hardware.wiring import ring_orders
 from distsim.program.routed import Routed, route_flows, slowest
+from distsim.record import record
 from distsim.units import REL_TOL
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Traffic:
     """Groups that run the same collective with the same algorithm.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from distsim.errors import ValueProblem
 from distsim.parallel.plan import Plan
+from distsim.record import record
 from distsim.scenario.schema import Scenario
 from distsim.workload import transformer
 from distsim.workload.histogram import read_lengths
@@ -38,7 +38,7 @@ _ABOUT_LENGTHS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Batches:
     """What a step trains on.
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from distsim.hardware.device import Device
 from distsim.hardware.topology import Topology
+from distsim.record import record
 
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Machine:
     """The hardware of a case.
 

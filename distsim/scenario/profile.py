@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +17,7 @@ from distsim.files import find, load_yaml
 from distsim.hardware.block import Block
 from distsim.hardware.device import CALIBRATED, Device
 from distsim.hardware.topology import Topology
+from distsim.record import record
 
 Path = tuple[str | int, ...]
 
@@ -32,7 +33,7 @@ _KEYS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Value:
     """A calibrated number in SI units, with its 90 % interval and where it comes from."""
 
@@ -42,7 +43,7 @@ class Value:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Profile:
     """Numbers that replace those of a device, a topology, its library and a stack.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
+
+from distsim.record import record
 
 #: Forward pass; whole backward pass; weight gradient alone; input gradient alone.
 FORWARD, BACKWARD, WEIGHT, INPUT = 0, 1, 2, 3
@@ -13,7 +15,7 @@ FORWARD, BACKWARD, WEIGHT, INPUT = 0, 1, 2, 3
 LETTERS = "FBWI"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Actions:
     """The order of work of one pipeline stage.
 

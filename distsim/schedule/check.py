@@ -9,11 +9,11 @@ Actions are named as PyTorch does: ``5F3`` is the forward pass of micro batch 3 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from distsim.record import record
 from distsim.schedule.actions import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
 from distsim.schedule.flat import Flat, Ints, flatten, illegal, needs, walk
 from distsim.schedule.schedule import Placement
@@ -22,7 +22,7 @@ from distsim.schedule.schedule import Placement
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fault:
     """The first thing that keeps an order from being a schedule.
 

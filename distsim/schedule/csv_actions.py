@@ -19,11 +19,11 @@ import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from distsim.errors import Place, PlanError, SyntaxProblem, show
+from distsim.record import record
 from distsim.schedule.actions import FORWARD, LETTERS, WEIGHT, Actions, make
 from distsim.schedule.check import first_fault
 from distsim.schedule.flat import Flat, Ints, flatten
@@ -40,7 +40,7 @@ _WHOLE = re.compile(rf"({_NUMBER})(?:UNSHARD|RESHARD|REDUCE_GRAD)({_NUMBER})?")
 _PAIR = re.compile(r"\(([^;()]*);([^;()]*)\)OVERLAP_F_B")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Cell:
     """An action of a file: stage, kind (-1 = communication), micro batch, where it stands."""
 
@@ -53,7 +53,7 @@ class _Cell:
     column: int
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Table:
     """A schedule as a file lists it.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.errors import PlanError
+from distsim.record import record
 from distsim.schedule.actions import BACKWARD, FORWARD, INPUT, LETTERS, WEIGHT, Actions
 from distsim.schedule.schedule import Placement
 
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Flat:
     """All actions of a schedule in one row, stage after stage.
 

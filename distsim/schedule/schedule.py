@@ -7,10 +7,10 @@ stage (a pipeline rank) holds one or more of them; the schedule says which.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
+from distsim.record import record
 from distsim.schedule.actions import Actions
 
 #: ``[stage][chunk]`` -> number of the model chunk.
@@ -63,7 +63,7 @@ def v_shaped(stages: int, chunks: int) -> Placement:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Schedule:
     """One pipeline schedule.
 

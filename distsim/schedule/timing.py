@@ -7,11 +7,11 @@ contention. Times are in seconds or in any other unit; the results are in the sa
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from distsim.record import record
 from distsim.schedule.actions import BACKWARD, FORWARD, INPUT, WEIGHT, Actions
 from distsim.schedule.check import first_fault
 from distsim.schedule.flat import Flat, flatten, illegal, needs, walk
@@ -20,7 +20,7 @@ from distsim.schedule.schedule import Placement
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Times:
     """When the actions of each stage run.
 

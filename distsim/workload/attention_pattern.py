@@ -21,7 +21,7 @@ arXiv 2305.13245): FLOP of the products stay, and bytes of keys and values shrin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from distsim.record import record
 
 #: Kinds of core attention; the first is the default.
 VARIANTS = ("full", "window", "strided", "block_sparse", "linear", "low_rank")
@@ -31,7 +31,7 @@ SPARSE = ("window", "strided", "block_sparse")
 SUMMED = ("linear", "low_rank")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Variant:
     """A kind of core attention with its numbers.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from distsim.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Footprint:
     """Arrays that frameworks make for a while or beside others, in bytes.
 

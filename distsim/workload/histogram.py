@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.errors import WorkloadError, show
+from distsim.record import record
 
 Floats = npt.NDArray[np.float64]
 Path = tuple[str | int, ...]
@@ -25,7 +25,7 @@ _RULE = (
 )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Lengths:
     """Sequence lengths and how often they occur.
 

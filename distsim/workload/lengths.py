@@ -13,13 +13,14 @@ attention counts, are therefore those of the distribution exactly.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from distsim.errors import WorkloadError
+from distsim.record import record
 from distsim.workload import transformer
 from distsim.workload.histogram import Lengths, Path
 from distsim.workload.model import ModelSpec
@@ -35,7 +36,7 @@ SLACK = 1e-9
 GOLDEN = 0.6180339887498949
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Batching:
     """How sequences become micro batches.
 
@@ -70,7 +71,7 @@ class Batching:
     seed: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MicroBatch:
     """Micro batches that are alike.
 
@@ -110,7 +111,7 @@ class MicroBatch:
         return self.segment_length / self.length
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MicroBatches:
     """The micro batches of one replica in one step.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any
 
+from distsim.record import record
 from distsim.workload.attention_pattern import VARIANTS, Variant
 from distsim.workload.vocabulary import SOFTMAXES, Softmax
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from distsim.workload.shape import Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ModelSpec:
     """A decoder-only transformer, some or all of whose layers may be mixtures of experts.
 

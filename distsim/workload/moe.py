@@ -18,8 +18,9 @@ features that are divided and by ``tokens`` where it has all of them; one over w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from distsim.record import record
 from distsim.workload.activation import activation
 from distsim.workload.linear import cast, linear
 from distsim.workload.model import ModelSpec
@@ -124,7 +125,7 @@ def _stream(traffic_bytes: float, split: str) -> Work:
     return replace(stream(traffic_bytes), split=split)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Projection:
     """Products of the rows of each expert with its own weights, in 16 or 32 bit or in fp8."""
 

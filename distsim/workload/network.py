@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from distsim.record import record
 from distsim.workload.op import Op
 from distsim.workload.shape import Shape
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Blocks:
     """The operators of a model for one micro batch on one rank's samples.
 

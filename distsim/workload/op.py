@@ -8,9 +8,10 @@ divides it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum, StrEnum
 
+from distsim.record import record
 from distsim.workload.precision import Fp8
 
 
@@ -32,7 +33,7 @@ class Axis(StrEnum):
     EXPERTS = "experts"  #: the experts of a layer are dealt out, and each of them may be divided
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Work:
     """One kernel.
 
@@ -119,7 +120,7 @@ def stream(traffic_bytes: float) -> Work:
     return Work(WorkKind.STREAM, stream_bytes=traffic_bytes)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Op:
     """One operator with its kernels, parameters and saved activations.
 
@@ -201,7 +202,7 @@ class Op:
         return sum(w.flop for w in (*self.backward_data, *self.backward_weight))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Numerics:
     """Bytes per element of what a training step stores, moves and sends.
 
@@ -233,7 +234,7 @@ class Numerics:
     fp8: Fp8 | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fusion:
     """Which kernels a software stack merges; each switch is a property of a framework release.
 

@@ -15,9 +15,10 @@ one layout only, or blocks that run along the dimension that is summed), a cast 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from distsim.errors import ValueProblem, nearest
+from distsim.record import record
 
 #: Products of fp8 take operands of any layout; before, of one only, with both inner dimensions
 #: contiguous (Transformer Engine: compute capability 10.0 to 11.x).
@@ -28,7 +29,7 @@ BLOCK_SCALES = ("blackwell",)
 BESIDE = ("bf16", "fp16")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fp8:
     """How tensors become fp8.
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from distsim.record import record
 from distsim.workload.op import Fusion, Numerics
 
 #: A dropout mask is one byte an element (Korthikanti 2022, section 4.1).
 MASK_BYTES = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Shape:
     """What one micro batch is and how a framework stores and fuses it.
 

@@ -6,9 +6,10 @@ What each costs is in `distsim.workload.vocabulary`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
+from distsim.record import record
 from distsim.workload.families.layers import dense, loss_passes
 from distsim.workload.linear import linear
 from distsim.workload.op import Axis, Op, Work, gemm, stream
@@ -40,7 +41,7 @@ class Output(Protocol):
         """The kind."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class End:
     """The end of a model that is no decoder-only transformer; see `Output`."""
 

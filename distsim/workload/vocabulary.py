@@ -17,8 +17,9 @@ the loss is one fused kernel is `Fusion.cross_entropy`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from distsim.record import record
 
 #: Kinds; the first is the default.
 SOFTMAXES = ("full", "sampled", "adaptive")
@@ -27,7 +28,7 @@ SOFTMAXES = ("full", "sampled", "adaptive")
 REDUCTION = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cluster:
     """Rarer words that share a projection.
 
@@ -79,7 +80,7 @@ def clusters(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Softmax:
     """A kind of softmax over the vocabulary with its numbers.
 

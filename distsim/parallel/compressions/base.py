@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from distsim.record import record
 from distsim.workload.op import Numerics, Work
 
 #: Residuals, factors and scales are fp32.
@@ -25,7 +25,7 @@ class Exchange(NamedTuple):
     size_bytes: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Compression:
     """Gradients as they are, and the base of all that change them.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from distsim.parallel.compressions.base import Compression
+from distsim.record import record
 from distsim.workload.op import Numerics, Work, stream
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Half(Compression):
     """A cast to 16 bit before the all-reduce and one back after it, where gradients are wider.
 

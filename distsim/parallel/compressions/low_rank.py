@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from distsim.parallel.compressions.base import FP32_BYTES, Compression, Exchange
+from distsim.record import record
 from distsim.workload.op import Numerics, Work, stream
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LowRank(Compression):
     """PowerSGD: a matrix as a product of two thin ones (Vogels 2019, arXiv 1905.13727).
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from distsim.parallel.compressions.base import Compression, Exchange
+from distsim.record import record
 from distsim.workload.op import Numerics, Work, stream
 
 #: Values that share an fp32 scale in int8 (Dettmers 2022, arXiv 2110.02861, section 2.1).
 INT8_BLOCK = 2048
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Quantized(Compression):
     """Codes of a few bits with a scale for each block.
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from distsim.parallel.compressions.base import FP32_BYTES, Compression, Exchange
+from distsim.record import record
 from distsim.workload.op import Numerics, Work, stream
 
 #: A scattered access moves a whole sector of memory each way (NVIDIA, CUDA C++ Best Practices
@@ -15,7 +14,7 @@ SECTOR_BYTES = 32.0
 SAMPLE = 0.01
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TopK(Compression):
     """The largest gradients of each rank, as values and places (Lin 2018, arXiv 1712.01887).
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from distsim.record import record
 from distsim.scenario.importers.huggingface_keys import Keys
 
 #: The block of a model, as `distsim.workload.model_block` or a family's ``from_mapping`` reads it.
 Model = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Family:
     """A type of models.
 

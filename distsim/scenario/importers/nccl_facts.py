@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 
 from distsim.hardware.catalogue import load_topology
+from distsim.record import record
 
 GB_PER_S = 1e9
 #: Highest PCI Express rate that has a standard (8.0), and its widest link.
@@ -28,7 +28,7 @@ DEFAULT_GT_PER_S, DEFAULT_LANES = 8.0, 16
 DEFAULT_MBIT_PER_S = 10_000.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fact:
     """A bandwidth in bytes/s, one direction, with its source."""
 
@@ -120,7 +120,7 @@ def sockets(arch: str, vendor: str, model: int) -> Fact:
     return Fact(rate * GB_PER_S, f"{_COUNTED}: {what}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reach:
     """What long messages reach on a link, and what it adds to the latency."""
 

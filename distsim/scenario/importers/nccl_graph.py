@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from distsim.record import record
 from distsim.scenario.importers import nccl_facts as facts
 from distsim.scenario.importers.nccl_xml import KNOWN, Element
 from distsim.scenario.importers.notes import Notes
@@ -54,7 +55,7 @@ class Vertex:
         return self.name or self.element.text("name") or (self.pci or self.element).text("busid")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Link:
     """A link between two vertices, both ways unless `directed`."""
 

@@ -7,10 +7,10 @@ shipped topologies, and noted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
+from distsim.record import record
 from distsim.scenario.importers.nccl_device import choose_device
 from distsim.scenario.importers.nccl_draft import Draft
 from distsim.scenario.importers.nccl_graph import read_hosts
@@ -21,7 +21,7 @@ from distsim.scenario.importers.topology_yaml import topology_yaml
 _MOST_NODES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ImportedTopology:
     """A topology that was read from a file of another tool.
 

@@ -11,15 +11,16 @@ one stream either way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from distsim.record import record
 from distsim.workload.families.layers import product, weight_gradient
 from distsim.workload.families.recurrent import CELLS
 from distsim.workload.op import Axis, Op, Work, stream
 from distsim.workload.shape import Shape
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sizes:
     """Sizes of an attention.
 

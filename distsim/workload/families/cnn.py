@@ -7,10 +7,11 @@ convolution with the pooling after it, a residual block, or a dense layer before
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any, Protocol
 
+from distsim.record import record
 from distsim.workload.families.convolution import Add, Conv, Image, Pool, after_window
 from distsim.workload.families.layers import activation, dense, dropout, loss
 from distsim.workload.network import Blocks
@@ -21,7 +22,7 @@ from distsim.workload.shape import Shape
 EXPANSION = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ConvEntry:
     """A convolution: `conv` output channels; `padding` on each side; ReLU after it."""
 
@@ -33,7 +34,7 @@ class ConvEntry:
     bias: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PoolEntry:
     """Pooling: `pool` is ``max``, ``average``, or ``global`` for one mean of each channel."""
 
@@ -43,7 +44,7 @@ class PoolEntry:
     padding: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ResidualEntry:
     """`repeat` residual blocks, of which the first has the stride.
 
@@ -65,7 +66,7 @@ class ResidualEntry:
     stride_first: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DenseEntry:
     """A dense layer before the last: `dense` features, ReLU, and dropout if said."""
 
@@ -104,7 +105,7 @@ class Element(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class DenseLayer:
     """A dense layer at its place; `relu` and `dropout` may follow."""
 
@@ -144,7 +145,7 @@ class DenseLayer:
         return tuple(ops)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placed:
     """The layers of a network with their sizes: what `Blocks` has, before any micro batch."""
 
@@ -158,7 +159,7 @@ class Placed:
         return (*self.stem, *(e for _, layer in self.layers for e in layer), *self.head)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Cnn:
     """A convolutional network that classifies images.
 

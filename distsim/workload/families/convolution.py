@@ -8,8 +8,9 @@ written (Chetlur 2014, arXiv 1410.0759, section 3), so its memory traffic is tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from distsim.record import record
 from distsim.workload.families.layers import activation, gradient_sum
 from distsim.workload.op import Axis, Op, Work, gemm, stream
 from distsim.workload.shape import Shape
@@ -26,7 +27,7 @@ INDEX_BYTES = 8
 STATISTICS_BYTES = 8
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Image:
     """Channels and size of an array that passes from layer to layer."""
 
@@ -50,7 +51,7 @@ def after_window(size: int, kernel: int, stride: int, padding: int) -> int:
     return (size + 2 * padding - kernel) // stride + 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Conv:
     """A convolution with square kernels, its batch norm and its ReLU.
 
@@ -119,7 +120,7 @@ class Conv:
         return tuple(out)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pool:
     """Pooling by windows.
 
@@ -165,7 +166,7 @@ class Pool:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Add:
     """The sum of a residual block's branch and its shortcut, and the ReLU after it.
 

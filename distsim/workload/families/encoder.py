@@ -10,9 +10,10 @@ the next-sentence head tells two classes apart from the pooled vector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from distsim.record import record
 from distsim.workload.attention_pattern import VARIANTS, Variant
 from distsim.workload.families import layers
 from distsim.workload.families.checking import (
@@ -48,7 +49,7 @@ FAMILY = "encoder"
 _CLASSES = 2  # is the second sentence the next one, or not
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class EncoderSpec:
     """An encoder-only transformer.
 

@@ -11,9 +11,10 @@ share one token table, and the LM head uses it too where `tied_embeddings` says 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from distsim.record import record
 from distsim.workload.families.checking import COMMON, Check, Path, choice, count, read, switch
 from distsim.workload.families.transformer_parts import (
     ACTIVATIONS,
@@ -40,7 +41,7 @@ FAMILY = "encoder_decoder"
 POSITIONS = ("sinusoidal", "learned", "relative")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class EncoderDecoderSpec:
     """An encoder-decoder transformer.
 

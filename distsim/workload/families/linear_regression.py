@@ -18,10 +18,10 @@ With one output every product with w is one of a matrix and a vector and bounded
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from distsim.errors import WorkloadError
+from distsim.record import record
 from distsim.workload.families.checking import COMMON, Path, choice, count, read, switch
 from distsim.workload.families.layers import dense, loss, product, weight_gradient
 from distsim.workload.network import Blocks
@@ -37,7 +37,7 @@ _LOSSES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class LinearModel:
     """A model with one layer and no activation.
 

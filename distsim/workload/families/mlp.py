@@ -7,10 +7,10 @@ weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from distsim.record import record
 from distsim.workload.families.checking import COMMON, Path, choice, count, counts, read, switch
 from distsim.workload.families.layers import (
     ACTIVATIONS,
@@ -25,7 +25,7 @@ from distsim.workload.op import Op
 from distsim.workload.shape import Shape
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Mlp:
     """A multilayer perceptron; a layer is a dense layer with its activation.
 

@@ -13,8 +13,8 @@ PyTorch's does: it keeps the gates for its backward pass.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from distsim.record import record
 from distsim.workload.families.layers import gradient_sum, product, weight_gradient
 from distsim.workload.op import Axis, Op, stream
 from distsim.workload.shape import Shape
@@ -23,7 +23,7 @@ from distsim.workload.shape import Shape
 MOST_STEPS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cell:
     """What distinguishes one kind of cell from another.
 

@@ -6,9 +6,10 @@ layer run one after another, and so do layers and the two directions of a layer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from distsim.record import record
 from distsim.workload.families.checking import (
     COMMON,
     SOFTMAX,
@@ -38,7 +39,7 @@ from distsim.workload.vocabulary import Softmax
 FULL = Softmax()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Rnn:
     """A recurrent network; a layer is both directions of one, with the dropout after it.
 

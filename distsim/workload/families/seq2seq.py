@@ -10,9 +10,10 @@ In training the target is known: products with its tokens are one GEMM for all s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from distsim.record import record
 from distsim.workload.families.additive_attention import Sizes, attention, context_product, keys
 from distsim.workload.families.checking import (
     COMMON,
@@ -43,7 +44,7 @@ from distsim.workload.vocabulary import Softmax
 FULL = Softmax()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Seq2Seq:
     """A recurrent encoder and decoder; layers are those of the encoder, then of the decoder.
 

@@ -6,9 +6,10 @@ groups as a decoder's do. `parts` is what they read of a model: its widths and s
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
+from distsim.record import record
 from distsim.workload.activation import activation
 from distsim.workload.attention import core_attention
 from distsim.workload.attention_pattern import Variant
@@ -51,7 +52,7 @@ def plain(spec: Any) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Widths:
     """Weights of one layer's blocks.
 

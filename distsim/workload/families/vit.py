@@ -9,9 +9,10 @@ so its tokens follow from its size and not from a scenario's sequence length.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+from distsim.record import record
 from distsim.workload.families import layers
 from distsim.workload.families.checking import (
     COMMON,
@@ -43,7 +44,7 @@ from distsim.workload.shape import MASK_BYTES, Shape
 FAMILY = "vit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class VitSpec:
     """A vision transformer with a class token and a linear classifier.
 

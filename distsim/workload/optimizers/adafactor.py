@@ -6,8 +6,7 @@ For a matrix of r rows and c columns it keeps r + c sums in place of r c second 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from distsim.record import record
 from distsim.workload.op import Work, stream
 from distsim.workload.optimizers.spec import Held, OptimizerSpec
 
@@ -20,7 +19,7 @@ def _sums(held: Held) -> float:
     return held.vectors() + sum(m.number * (m.rows + m.columns) for m in held.matrices)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Adafactor:
     """Three passes over the gradient, the least that the order of the algorithm allows.
 

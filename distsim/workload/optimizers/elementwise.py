@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from distsim.record import record
 from distsim.workload.op import Work, stream
 from distsim.workload.optimizers.spec import Held, OptimizerSpec
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Elementwise:
     """A rule with some moments of each parameter.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from distsim.record import record
 from distsim.workload.op import Work, stream
 from distsim.workload.optimizers.spec import Held, OptimizerSpec
 
@@ -11,7 +10,7 @@ from distsim.workload.optimizers.spec import Held, OptimizerSpec
 STEP_BYTES = 4.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Lamb:
     """Three kernels, since the ratio of two norms stands between direction and step.
 

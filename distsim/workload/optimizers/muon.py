@@ -16,12 +16,13 @@ gathers the rest of them instead (Liu 2025, section 2.3) sends up to a quarter m
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from distsim.record import record
 from distsim.workload.op import Work, gemm, stream
 from distsim.workload.optimizers.elementwise import ADAM
 from distsim.workload.optimizers.spec import Held, Matrix, OptimizerSpec
@@ -99,7 +100,7 @@ def _hidden(matrices: Sequence[Matrix]) -> tuple[Matrix, ...]:
     return tuple(m for m in matrices if not m.table and m.number)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Muon:
     """Momentum, norm, iterations and step of matrices; AdamW for the rest."""
 

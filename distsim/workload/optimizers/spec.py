@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from distsim.record import record
 from distsim.workload.op import Work
 
 #: Elements of a moment that share an fp32 scale in int8 (Dettmers 2022, arXiv 2110.02861,
@@ -44,7 +44,7 @@ class Matrix(NamedTuple):
         return self.rows * self.columns * self.number
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OptimizerSpec:
     """One optimizer.
 
@@ -68,7 +68,7 @@ class OptimizerSpec:
         return MOMENT_BYTES[self.moment_type]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Held:
     """What a rank holds, as its update rule sees it.
 
