@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import field
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, groupby
 
 from distsim.parallel.division import Division
 from distsim.parallel.plan import Plan
@@ -37,8 +36,11 @@ class Chunk:
         Activations that one micro batch keeps here between forward and backward.
     weight_bytes : float
         What one micro batch keeps here between input gradient and weight gradient.
+    turns : tuple of (Unit, int)
+        The units, those alike one after another as one with their number: layers alike are one
+        object.
     counted : tuple of (Unit, int)
-        Each unit once, and how often it is here: layers alike are one object.
+        Each unit once, and how often it is here.
     """
 
     units: tuple[Unit, ...]
@@ -51,12 +53,19 @@ class Chunk:
     expert_parameters: float = field(init=False, compare=False, repr=False)
     saved_bytes: float = field(init=False, compare=False, repr=False)
     weight_bytes: float = field(init=False, compare=False, repr=False)
+    turns: tuple[tuple[Unit, int], ...] = field(init=False, compare=False, repr=False)
     counted: tuple[tuple[Unit, int], ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        different = {id(u): u for u in self.units}
-        times = Counter([id(u) for u in self.units])
+        turns = []
+        times: dict[int, int] = {}
+        for key, alike in groupby(self.units, id):
+            members = list(alike)
+            turns.append((members[0], len(members)))
+            times[key] = times.get(key, 0) + len(members)
+        different = {id(unit): unit for unit, _ in turns}
         counted = tuple([(unit, times[key]) for key, unit in different.items()])
+        object.__setattr__(self, "turns", tuple(turns))
         object.__setattr__(self, "counted", counted)
         for name in ("parameters", "expert_parameters", "saved_bytes", "weight_bytes"):
             total = sum([number * getattr(unit, name) for unit, number in counted])

@@ -25,7 +25,7 @@ class Entry:
     ----------
     cost : Cost
         Of a compute task (its total is the duration).
-    runs : tuple of tuple of Step
+    runs : tuple of (tuple of Step, int)
         What a compute task stands for, see `pieces.Runs`.
     collective : Collective or None
         Set for a transfer.
@@ -127,7 +127,7 @@ def _expanded(
         if run:
             steps = tuple(run)
             cost = replace(pricer.steps(steps), host_s=0.0)
-            out.append(Entry(label, cost, (steps,), after=_ends(out, begin)))
+            out.append(Entry(label, cost, ((steps, 1),), after=_ends(out, begin)))
             run.clear()
 
     for step in joined(piece.runs):
@@ -144,7 +144,7 @@ def _expanded(
             # Kernels start with the transfer, so they wait for what the transfer waits for.
             after = tuple(o - 1 for o in before)
             cost = replace(pricer.step(kernels), host_s=0.0)
-            out.append(Entry(label, cost, ((kernels,),), after=after))
+            out.append(Entry(label, cost, (((kernels,), 1),), after=after))
         else:
             run.append(kernels)
     flush()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain
 
 from distsim.parallel.data import DataParallel, Domain
 from distsim.parallel.stages import Chunk
@@ -20,14 +21,28 @@ from distsim.workload.op import stream
 LEAST_WEIGHT = 100_000
 
 
-#: Steps in runs: most are all steps of a unit in one direction, one object for all units alike, so
-#: that they are priced once.
-Runs = tuple[tuple[Step, ...], ...]
+#: Steps in runs, and how often each is done one after another: most are all steps of a unit in one
+#: direction, one object for all units alike, so that they are priced once.
+Runs = tuple[tuple[tuple[Step, ...], int], ...]
 
 
 def joined(runs: Runs) -> tuple[Step, ...]:
     """Return the steps of runs, in order."""
-    return runs[0] if len(runs) == 1 else tuple(chain.from_iterable(runs))
+    if len(runs) == 1 and runs[0][1] == 1:
+        return runs[0][0]
+    return tuple(chain.from_iterable([steps * times for steps, times in runs]))
+
+
+def _longer(runs: Runs, steps: tuple[Step, ...]) -> Runs:
+    """Return runs with one more at their end."""
+    if runs and runs[-1][0] is steps:
+        return (*runs[:-1], (steps, runs[-1][1] + 1))
+    return (*runs, (steps, 1))
+
+
+def _alike(runs: Runs) -> Hashable:
+    """Return what is the same for the same runs, and for no others that are kept."""
+    return tuple([(id(steps), times) for steps, times in runs])
 
 
 @record
@@ -36,7 +51,8 @@ class Piece:
 
     Attributes
     ----------
-    runs : tuple of tuple of Step
+    runs : tuple of (tuple of Step, int)
+        Steps, and how often they are done.
     gathers, reduces : tuple of float
         Parameters that must have arrived before, parameters whose gradients leave after: of each
         domain, or empty.
@@ -50,8 +66,8 @@ class Piece:
         """Return the piece with more steps before and after it."""
         if not before and not after:
             return self
-        runs = (*((before,) if before else ()), *self.runs, *((after,) if after else ()))
-        return Piece(runs, self.gathers, self.reduces)
+        first, last = ([(steps, 1)] if steps else [] for steps in (before, after))
+        return Piece((*first, *self.runs, *last), self.gathers, self.reduces)
 
 
 def pieces(
@@ -151,11 +167,12 @@ def _cut(
             handed = {key: list(_handed(p, data)) for key, p in {id(p): p for p in out}.items()}
             out = [part for piece in out for part in handed[id(piece)]]
     elif reduce:
-        out = _by_step(chunk, units, data, kind)
+        out = _by_step(chunk, data, kind)
     else:
-        out = [Piece(tuple([u.steps(kind) for u in units]))]
+        turns = chunk.turns if kind == FORWARD else chunk.turns[::-1]
+        out = [Piece(tuple([(unit.steps(kind), times) for unit, times in turns]))]
     if not out:
-        return [Piece((received,))]
+        return [Piece(((received, 1),))]
     ends = {FORWARD: chunk.ends_forward, BACKWARD: chunk.ends_backward, INPUT: chunk.ends_backward}
     out[-1] = out[-1].between((), ends.get(kind, ()))
     out[0] = out[0].between(received, ())
@@ -192,7 +209,7 @@ def _compressed(runs: Runs, parameters: Sequence[float], data: DataParallel) -> 
         for domain, count in zip(data.domains, parameters, strict=True)
         if count and domain.size > 1
     ]
-    return (*runs, tuple(Step("compress", w) for w in works if w))
+    return (*runs, (tuple(Step("compress", w) for w in works if w), 1))
 
 
 def _by_unit(
@@ -204,7 +221,7 @@ def _by_unit(
         key = tuple([id(u) for u in members])
         if key not in known:
             held = tuple([sum([d.parameters(u) for u in members]) for d in data.domains])
-            runs = tuple([u.steps(kind) for u in members])
+            runs = tuple([(u.steps(kind), 1) for u in members])
             runs = _compressed(runs, held, data) if reduce else runs
             known[key] = Piece(runs, held if gather else (), held if reduce else ())
         out.append(known[key])
@@ -219,12 +236,13 @@ def _handed(piece: Piece, data: DataParallel) -> Iterator[Piece]:
     """
     how = data.handover
     if how.lists and piece.gathers:
-        yield Piece((_copies("unpack", piece.gathers, data.gather_bytes, data),), piece.gathers)
+        copies = _copies("unpack", piece.gathers, data.gather_bytes, data)
+        yield Piece(((copies, 1),), piece.gathers)
         piece = replace(piece, gathers=())
     if how.lists and piece.reduces:
         yield replace(piece, reduces=())
         copies = _copies("pack", piece.reduces, data.reduce_bytes, data)
-        piece = Piece((copies,), (), piece.reduces)
+        piece = Piece(((copies, 1),), (), piece.reduces)
     yield piece
     if how.blocking and piece.reduces:
         yield Piece()
@@ -260,7 +278,7 @@ def _by_weight(
 
     def close(left: Sequence[float]) -> None:
         if run or any(arriving) or any(left):
-            runs = _compressed((tuple(run),), left, data)
+            runs = _compressed(((tuple(run), 1),), left, data)
             out.append(Piece(runs, _some(arriving), _some(left)))
         run.clear()
 
@@ -284,7 +302,7 @@ def _by_weight(
     return out
 
 
-def _by_step(chunk: Chunk, units: Sequence[Unit], data: DataParallel, kind: int) -> list[Piece]:
+def _by_step(chunk: Chunk, data: DataParallel, kind: int) -> list[Piece]:
     """Cut where a bucket of some domain is full; what is left leaves at the end.
 
     Layers alike have the same pieces, each one object.
@@ -292,29 +310,28 @@ def _by_step(chunk: Chunk, units: Sequence[Unit], data: DataParallel, kind: int)
     filled = (0.0,) * len(data.domains)
     out: list[Piece] = []
     runs: Runs = ()
-    known: dict[tuple[tuple[int, ...], tuple[float, ...]], Piece] = {}
-    for _, alike in groupby(units, id):
-        members = list(alike)
-        steps = Same(members[0].steps(kind))
-        while members:
-            members.pop()
-            before, begin = (tuple([id(r) for r in runs]), filled), len(out)
+    known: dict[Hashable, Piece] = {}
+    for unit, times in chunk.turns[::-1]:
+        steps = Same(unit.steps(kind))
+        for done in range(times):
+            before, begin = (_alike(runs), filled), len(out)
             closed, rest, filled = _filled(steps, filled, data.bucket_bytes, data.reduce_bytes)
             for run, leaving in closed:
-                runs = (*runs, run)
-                key = (tuple([id(r) for r in runs]), leaving)
+                runs = _longer(runs, run)
+                key = (_alike(runs), leaving)
                 if key not in known:
                     known[key] = _leaving(runs, leaving, data)
                 out.append(known[key])
                 runs = ()
-            runs = (*runs, rest) if rest else runs
-            if (tuple([id(r) for r in runs]), filled) == before:
+            runs = _longer(runs, rest) if rest else runs
+            if (_alike(runs), filled) == before:
                 # So it goes on.
-                out += out[begin:] * len(members)
-                members = []
-    total = [domain.parameters(chunk) for domain in data.domains]
-    gone = [sum(column) for column in zip(*(p.reduces for p in out), strict=True)]
-    left = [a - b for a, b in zip(total, gone or [0.0] * len(total), strict=True)]
+                out += out[begin:] * (times - 1 - done)
+                break
+    often = Counter([id(piece) for piece in out])
+    left = [domain.parameters(chunk) for domain in data.domains]
+    for piece in known.values():
+        left = [a - often[id(piece)] * b for a, b in zip(left, piece.reduces, strict=True)]
     left = [p if p > 0.5 else 0.0 for p in left]
     if runs or any(left):
         out.append(_leaving(runs, left, data))

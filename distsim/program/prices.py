@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from itertools import groupby
 
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step
@@ -57,12 +56,11 @@ def _one(
 def price(key: Hashable, pricer: Pricer, runs: Runs) -> Cost:
     """Price runs of steps; `key` says all that the prices depend on."""
     seen = _KNOWN.prices.setdefault(key, {})
-    if len(runs) == 1:
-        return _one(seen, pricer, runs[0])
+    if len(runs) == 1 and runs[0][1] == 1:
+        return _one(seen, pricer, runs[0][0])
     compute = tensor = context = expert = host = restart = 0.0
-    for _, alike in groupby(runs, id):
-        members = list(alike)
-        cost, times = _one(seen, pricer, members[0]), len(members)
+    for steps, times in runs:
+        cost = _one(seen, pricer, steps)
         compute += times * cost.compute_s
         tensor += times * cost.tensor_s
         context += times * cost.context_s
