@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
-from distsim.errors import Place
+from distsim.errors import Place, show
 
 Path = tuple[str | int, ...]
+
+
+class _Change(NamedTuple):
+    """A value that was changed in Python; most are never asked for their place."""
+
+    path: Path
+    value: object
+
+    def place(self) -> Place:
+        return Place(f"with_({'.'.join(map(str, self.path))}={show(self.value)})")
 
 
 class Positions:
@@ -25,7 +36,7 @@ class Positions:
         self.directory = directory
         self._values: dict[Path, tuple[int, int]] = {}
         self._keys: dict[Path, tuple[int, int]] = {}
-        self._overrides: dict[Path, Place] = {}
+        self._overrides: dict[Path, Place | _Change] = {}
 
     def add(self, path: Path, value: tuple[int, int], key: tuple[int, int] | None = None) -> None:
         """Note line and column (from 1) of a value, and of its key if it has one."""
@@ -35,6 +46,13 @@ class Positions:
 
     def override(self, path: Path, place: Place) -> None:
         """Say that the value at `path` and all below it came from elsewhere."""
+        self._override(path, place)
+
+    def change(self, path: Path, value: object) -> None:
+        """Say that the value at `path` was changed in Python to another."""
+        self._override(path, _Change(path, value))
+
+    def _override(self, path: Path, place: Place | _Change) -> None:
         n = len(path)
         for old in [p for p in self._overrides if p[:n] == path]:
             del self._overrides[old]
@@ -58,14 +76,15 @@ class Positions:
         prefixes = [path[:n] for n in range(len(path), -1, -1)]
         for prefix in prefixes:
             if prefix in self._overrides:
-                return self._overrides[prefix]
+                found = self._overrides[prefix]
+                return found if isinstance(found, Place) else found.place()
         for prefix in prefixes:
             # A value that is not there is looked for at the key of its block.
             at_key = key or prefix != path
-            found = self._keys.get(prefix) if at_key else None
-            found = found or self._values.get(prefix)
-            if found is not None:
-                return Place(self.file, *found)
+            at = self._keys.get(prefix) if at_key else None
+            at = at or self._values.get(prefix)
+            if at is not None:
+                return Place(self.file, *at)
         return Place(self.file) if self.file else None
 
     def order(self, path: Path) -> tuple[int, int, int]:
@@ -104,6 +123,5 @@ class Shifted(Positions):
         """Return a copy whose overrides are its own."""
         return Shifted(self._base.copy(), self._prefix, self._moved)
 
-    def override(self, path: Path, place: Place) -> None:
-        """Say that the value at `path` and all below it came from elsewhere."""
-        self._base.override((*self._prefix, *path), place)
+    def _override(self, path: Path, place: Place | _Change) -> None:
+        self._base._override((*self._prefix, *path), place)

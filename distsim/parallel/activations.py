@@ -105,7 +105,9 @@ def in_flight_bytes(
     if levels.counts.shape[1] > width:
         more = [of.weight_bytes + (0.0,) * (width - len(of.weight_bytes)) for of in held]
         kept = np.concatenate([kept, more], axis=1)
-    bytes_ = np.einsum("wk,wk->w", levels.counts, kept[levels.stage])
+    bytes_ = levels.counts[:, 0] * kept[levels.stage, 0]
+    for column in range(1, levels.counts.shape[1]):
+        bytes_ += levels.counts[:, column] * kept[levels.stage, column]
     out: list[float] = np.maximum.reduceat(bytes_, levels.begin).tolist()
     return out
 

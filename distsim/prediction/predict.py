@@ -179,7 +179,8 @@ def evaluate(program: Program, evaluator: str) -> Run:
 def memory(case: Case) -> Memory:
     """Add up the memory of every stage."""
     plan = case.inputs.plan
-    inputs = replace(case.inputs, batches=batches(plan)[-1])
+    inputs, last = case.inputs, batches(plan)[-1]
+    inputs = inputs if inputs.batches == last else replace(inputs, batches=last)
     #: Stages that hold the same chunks differ only in what is in flight.
     known: dict[tuple[int, ...], StageMemory] = {}
     stages = []

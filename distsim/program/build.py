@@ -178,12 +178,12 @@ def laid_out(
     found: dict[tuple[int, int], ClassActions] = {}
     #: Stages that hold the same and do it in the same ways share their patterns.
     alike: dict[tuple[int, ...], list[Pattern]] = {}
-    out = []
+    out, nothing = [], Cost()
     conditions = _conditions(inputs, network, pricers)
     for stage, key, pricer in zip(_stages(inputs, network), conditions, pricers, strict=True):
         if (stage, key) not in found:
             held = [v.chunks[stage] for v in inputs.variants]
-            between = update_cost(inputs.update, stage, pricer) if batches > 1 else Cost()
+            between = update_cost(inputs.update, stage, pricer) if batches > 1 else nothing
             work = Work(
                 stage, held, variants_of, orders[stage], batches, data, between, inputs.restart_s
             )

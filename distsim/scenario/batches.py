@@ -11,7 +11,7 @@ import numpy.typing as npt
 from distsim.errors import ValueProblem
 from distsim.parallel.plan import Plan
 from distsim.record import record
-from distsim.scenario.schema import Scenario
+from distsim.scenario.schema import Batch, Scenario
 from distsim.workload import transformer
 from distsim.workload.histogram import read_lengths
 from distsim.workload.lengths import (
@@ -36,6 +36,7 @@ _ABOUT_LENGTHS = (
     "packing",
     "draw_lengths",
 )
+_UNSAID = {name: Batch.model_fields[name].default for name in _ABOUT_LENGTHS}
 
 
 @record
@@ -170,8 +171,7 @@ def _varied(
 def _check_alone(scenario: Scenario) -> None:
     batch = scenario.batch
     # Not `model_fields_set`: a scenario that was changed states all its defaults.
-    defaults = {n: type(batch).model_fields[n].default for n in _ABOUT_LENGTHS}
-    said = sorted(n for n, default in defaults.items() if getattr(batch, n) != default)
+    said = sorted([n for n, default in _UNSAID.items() if getattr(batch, n) != default])
     if said:
         raise ValueProblem(
             "DS206",

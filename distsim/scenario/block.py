@@ -6,7 +6,8 @@ Every block refuses unknown keys and converts nothing: ``true`` is not 1 and ``"
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -32,11 +33,22 @@ MOST_TOKENS = 100_000_000
 
 #: Tags of the two forms of a value that is a name or a block; they appear in pydantic's paths.
 NAME, BLOCK = "<name>", "<block>"
+_Kind = TypeVar("_Kind", bound="Block")
 
 
 def form(value: object) -> str:
     """Say whether a value is a name or a block, for pydantic's discriminator."""
     return BLOCK if isinstance(value, Mapping | BaseModel) else NAME
+
+
+def whole(kind: type[_Kind], given: str | _Kind, key: str = "name") -> _Kind:
+    """Return the block that a name alone stands for, or the one that is given."""
+    return _whole(kind, given, key) if isinstance(given, str) else given
+
+
+@lru_cache(maxsize=256)
+def _whole(kind: type[_Kind], name: str, key: str) -> _Kind:
+    return kind(**{key: name})
 
 
 def _bytes(value: object) -> float:

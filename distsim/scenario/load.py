@@ -8,13 +8,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from distsim.errors import Place, ValueProblem, show
+from distsim.errors import ValueProblem, show
 from distsim.files import find, load_yaml
 from distsim.positions import Path, Positions
 from distsim.scenario.overrides import apply
 from distsim.scenario.plain import merge, plain
 from distsim.scenario.problems import first_problem
 from distsim.scenario.schema import Scenario
+
+#: Names of the fields of a scenario by what they are called in a file.
+_FIELDS = {field.alias or name: name for name, field in Scenario.model_fields.items()}
 
 
 def load(
@@ -78,7 +81,7 @@ def build(data: dict[str, Any], positions: Positions) -> Scenario:
         where = positions.place(("jobs",), key=True)
         raise problem.at(where) if where else problem
     try:
-        return Scenario.model_validate(data).at(positions)
+        return Scenario.placed(data, positions)
     except ValidationError as error:
         raise first_problem(error, positions) from None
 
@@ -88,12 +91,14 @@ def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
     checked: dict[str, Any] = plain(changes)
     positions = scenario.positions.copy()
     for path, value in _leaves(checked, ()):
-        positions.override(path, Place(f"with_({'.'.join(map(str, path))}={show(value)})"))
+        positions.change(path, value)
     # Blocks that stay are valid, and one object for all scenarios made of this one.
-    fields = {field.alias or name: name for name, field in Scenario.model_fields.items()}
-    values = {key: getattr(scenario, name) for key, name in fields.items() if key not in checked}
-    kept = {key: value for key, value in values.items() if value is not None}
-    touched = {fields[key] for key in checked if key in fields}
+    kept = {
+        key: value
+        for key, name in _FIELDS.items()
+        if key not in checked and (value := getattr(scenario, name)) is not None
+    }
+    touched = {_FIELDS[key] for key in checked if key in _FIELDS}
     base = scenario.model_dump(mode="json", by_alias=True, exclude_none=True, include=touched)
     return build(kept | merge(base, checked), positions)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from distsim.cost.stack import Stack
 from distsim.errors import ValueProblem
 from distsim.hardware.device import Device
+from distsim.scenario.block import whole
 from distsim.scenario.schema import OptimizerBlock, PrecisionBlock, Scenario
 from distsim.workload.op import Numerics
 from distsim.workload.optimizer import OptimizerSpec, check_products, optimizer_spec
@@ -24,7 +25,7 @@ def resolve_numerics(scenario: Scenario, stack: Stack, device: Device) -> Numeri
         DS231 where the device has no rate for a type; DS232 to DS234 for fp8.
     """
     given = scenario.precision
-    block = PrecisionBlock(compute=given) if isinstance(given, str) else given
+    block = whole(PrecisionBlock, given, "compute")
     in_fp8 = block.fp8 or ("delayed" if block.compute == "fp8" else None)
     compute = "bf16" if block.compute == "fp8" else block.compute
     if compute not in device.peak_flop_per_s:
@@ -74,7 +75,7 @@ def resolve_optimizer(scenario: Scenario, numerics: Numerics, device: Device) ->
         DS247 for moments that it cannot keep, DS231 for products that the device cannot run.
     """
     given = scenario.optimizer
-    block = OptimizerBlock(name=given) if isinstance(given, str) else given
+    block = whole(OptimizerBlock, given)
     optimizer = optimizer_spec(
         block.name, clip_norm=block.clip_grad_norm, moment_type=block.moments
     )

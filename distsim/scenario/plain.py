@@ -11,6 +11,9 @@ from distsim.errors import ValueProblem, show
 from distsim.files import LIMITS
 from distsim.positions import Path
 
+#: Types whose values are plain already.
+_PLAIN = frozenset((bool, int, str))
+
 
 def plain(value: object, path: Path = ()) -> Any:
     """Return a deep copy of `value` in plain types; numpy's numbers become Python's.
@@ -21,7 +24,7 @@ def plain(value: object, path: Path = ()) -> Any:
         DS202 a type that has no plain form or a key that is no text; DS213 a number that is not
         finite.
     """
-    if value is None or isinstance(value, bool):
+    if value is None or type(value) in _PLAIN:
         return value
     if isinstance(value, str):
         return str(value)

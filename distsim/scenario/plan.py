@@ -16,6 +16,7 @@ from distsim.parallel.layers import divide_layers
 from distsim.parallel.plan import Plan, resolve_mesh, resolve_microbatches
 from distsim.parallel.recompute import Recompute
 from distsim.parallel.selective import CORE
+from distsim.scenario.block import whole
 from distsim.scenario.family import check_attention, check_family
 from distsim.scenario.offload import offload_of
 from distsim.scenario.schema import CompressionBlock, RecomputeBlock, Scenario
@@ -109,7 +110,7 @@ def resolve_plan(scenario: Scenario, spec: Model, stack: Stack, length: int) -> 
 
 def _compression(scenario: Scenario) -> CompressionBlock:
     given = scenario.plan.grad_compression
-    return CompressionBlock(name=given) if isinstance(given, str) else given
+    return whole(CompressionBlock, given)
 
 
 def _layers(scenario: Scenario, schedule: Schedule, layers: int) -> tuple[int, ...]:
@@ -154,7 +155,7 @@ def _recompute(scenario: Scenario, spec: Model) -> Recompute:
         DS203 for a layer that the model does not have, DS206 for options that exclude each other.
     """
     given = scenario.plan.recompute
-    block = RecomputeBlock(mode=given) if isinstance(given, str) else given
+    block = whole(RecomputeBlock, given, "mode")
     path = ("plan", "recompute")
     beyond = [layer for layer in block.layers or () if layer >= spec.layers]
     if beyond:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Discriminator, Field, PrivateAttr, Tag
@@ -119,7 +120,7 @@ class Scenario(Block):
     def located(self, name: str) -> str:
         """Return the path of a file beside the scenario if one is there, else the name itself."""
         near = self.beside(name)
-        return near if is_there(near) else name
+        return near if near != name and is_there(near) else name
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, defaults included, that load back to an equal scenario."""
@@ -148,6 +149,18 @@ class Scenario(Block):
 
     def __hash__(self) -> int:
         return hash(self._key())
+
+    @classmethod
+    def placed(cls, data: Mapping[str, Any], positions: Positions) -> Self:
+        """Return the scenario of plain values that stand at these places.
+
+        Raises
+        ------
+        pydantic.ValidationError
+        """
+        made = cls.model_validate(data)
+        made._positions = positions
+        return made
 
     def at(self, positions: Positions) -> Self:
         """Return a copy of this scenario that knows the places of its values."""

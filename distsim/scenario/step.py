@@ -27,6 +27,7 @@ from distsim.parallel.stages import Chunk, Operators, boundary_bytes, model_chun
 from distsim.parallel.step import Unit
 from distsim.parallel.tensor import TensorParallel
 from distsim.program.build import Inputs, Variant
+from distsim.scenario.block import whole
 from distsim.scenario.host import resolve_offload
 from distsim.scenario.machine import Machine
 from distsim.scenario.offload import offload_of
@@ -199,7 +200,7 @@ def resolve_compression(
         DS248 for an unknown name, DS249 for an option out of range.
     """
     given = scenario.plan.grad_compression
-    block = CompressionBlock(name=given) if isinstance(given, str) else given
+    block = whole(CompressionBlock, given)
     if block.name == "none":
         return None
     defaults = Options()

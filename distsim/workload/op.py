@@ -8,7 +8,6 @@ divides it.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import IntEnum, StrEnum
 
 from distsim.record import record
@@ -31,6 +30,9 @@ class Axis(StrEnum):
     FFN = "ffn"
     VOCAB = "vocab"
     EXPERTS = "experts"  #: the experts of a layer are dealt out, and each of them may be divided
+
+
+_DIMENSIONS = ("batch", "m", "n", "k")
 
 
 @record
@@ -85,10 +87,14 @@ class Work:
             return self
         along = split or self.split
         flop, traffic = self.flop / parts, self.stream_bytes / parts
-        if along in ("bytes", "tokens"):
-            return replace(self, flop=flop, stream_bytes=traffic)
-        dim = getattr(self, along) / parts
-        return replace(self, flop=flop, stream_bytes=traffic, **{along: dim})
+        batch, m, n, k = (
+            size / parts if along == name else size
+            for name, size in zip(_DIMENSIONS, (self.batch, self.m, self.n, self.k), strict=True)
+        )
+        operand, result = self.operand_bytes, self.result_bytes
+        return Work(
+            self.kind, batch, m, n, k, flop, traffic, operand, result, self.split, self.dtype
+        )
 
 
 def gemm(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from distsim.errors import ValueProblem, nearest
 from distsim.workload.op import Numerics, Work, stream
@@ -18,6 +19,7 @@ OPTIMIZERS: Mapping[str, OptimizerSpec] = {
 _HALF = ("bf16", "fp16")
 
 
+@lru_cache(maxsize=256)
 def optimizer_spec(
     name: str,
     *,
