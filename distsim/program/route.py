@@ -16,10 +16,11 @@ from distsim.program.inputs import Inputs
 from distsim.program.repeat import Cut, repeated
 from distsim.program.sends import families, passages
 from distsim.record import record
-from distsim.schedule import WEIGHT, Actions
+from distsim.schedule import FORWARD, WEIGHT, Actions
 from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 #: Stage, cell, slot, chain, number of the message, slot that is filled.
@@ -145,10 +146,12 @@ def _made_route(
     cell = np.concatenate([g.pattern_of for g in groups]) + first_cell[stage]
     bounds = np.cumsum(sizes)[:-1]
     waits, fills = np.split(slot, bounds), np.split(into, bounds)
-    ordered = _ordered([w.tolist() for w in waits], [f.tolist() for f in fills])
-    if ordered is None:
+    turns = _in_step(stage, kind == FORWARD, slot, into, sizes)
+    if turns is None:
+        turns = _ordered([w.tolist() for w in waits], [f.tolist() for f in fills])
+    if turns is None:
         return None
-    turns, periods = np.asarray(ordered), np.zeros((0, 0), dtype=np.int64)
+    periods = np.zeros((0, 0), dtype=np.int64)
     if of is not None:
         alike = repeated(of, np.split(cell, bounds), waits, fills)
         if alike is None:
@@ -185,7 +188,46 @@ def _targets(plan: Plan, most: int, chains: list[tuple[str, int]]) -> tuple[Ints
     return out, chain
 
 
-def _ordered(waits: Sequence[list[int]], fills: Sequence[list[int]]) -> list[int] | None:
+def _in_step(
+    stage: Ints, forward: Bools, waits: Ints, fills: Ints, sizes: Sequence[int]
+) -> Ints | None:
+    """Order passes by when they would run if each took as long as any other.
+
+    Before its first backward pass a stage is behind the first one by its number, and from then on
+    all are behind it by the same: that is so in 1F1B, interleaved or not (Narayanan 2021, section
+    2.2), and where it is not the order is not valid.
+
+    Parameters
+    ----------
+    stage, waits, fills : int64[passes]
+        Of all stages, one after another; slots that are waited for and filled, -1: none.
+    forward : bool[passes]
+    sizes : sequence of int
+        Passes of each stage.
+
+    Returns
+    -------
+    int64[passes] or None
+        Passes in order; None where one would come before what it waits for.
+    """
+    if not min(sizes):
+        return None
+    stages, passes = len(sizes), np.arange(len(stage))
+    begin = np.concatenate([[0], np.cumsum(sizes)])[:-1]
+    first = np.minimum.reduceat(np.where(forward, len(stage), passes), begin)[stage]
+    behind = np.where(passes < first, stage, stages - 1)
+    when = (passes - begin[stage] + behind) * stages
+    turns = np.argsort(when + np.where(forward, stage, stages - 1 - stage), kind="stable")
+    place = np.empty(len(turns), dtype=np.int64)
+    place[turns] = passes
+    slots = 1 + max(int(waits.max(initial=0)), int(fills.max(initial=0)))
+    filled = np.full(slots, len(stage))
+    filled[fills[fills >= 0]] = place[fills >= 0]
+    waiting = waits >= 0
+    return turns if (filled[waits[waiting]] < place[waiting]).all() else None
+
+
+def _ordered(waits: Sequence[list[int]], fills: Sequence[list[int]]) -> Ints | None:
     """Return all passes in an order in which each comes after what it waits for.
 
     Parameters
@@ -195,7 +237,7 @@ def _ordered(waits: Sequence[list[int]], fills: Sequence[list[int]]) -> list[int
 
     Returns
     -------
-    list of int or None
+    int64[passes] or None
         Passes, counted through all stages.
     """
     slots = 1 + max((max(mine, default=0) for mine in fills), default=0)
@@ -227,7 +269,7 @@ def _ordered(waits: Sequence[list[int]], fills: Sequence[list[int]]) -> list[int
             at[stage] = end
         if len(out) == before:
             return None
-    return out
+    return np.asarray(out)
 
 
 __all__ = ["Pass", "Route", "route_of"]
