@@ -105,7 +105,7 @@ def seldom_collected() -> Iterator[None]:
     for cycles among all that is kept takes a sixth of the time.
     """
     before = gc.get_threshold()
-    gc.set_threshold(500_000, 20, 100)
+    gc.set_threshold(1_000_000, 20, 100)
     try:
         yield
     finally:

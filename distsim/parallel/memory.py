@@ -211,7 +211,7 @@ def stage_memory(
     raw = footprint.raw_gradients.get(numerics.compute, 0.0)
     for domain, state_bytes in zip(data.domains, optimizer_bytes, strict=True):
         parts = shards(plan, domain)
-        held = sum(domain.parameters(c) for c in chunks)
+        held = sum([domain.parameters(c) for c in chunks])
         if offload.parameters == "none":
             weights += held * numerics.weight_bytes / parts[0] * plan.pipeline.weight_versions
         weights += _fp8_copies_bytes(numerics, chunks, domain, parts[0])
@@ -223,8 +223,8 @@ def stage_memory(
             compression += data.compression.state_bytes(held)
     buffers = Buffers(
         max(recomputed_bytes(chunks), default=0.0) if working_bytes is None else working_bytes,
-        tuple(_gathered_bytes(plan, data, chunks, d, offload) for d in data.domains),
-        tuple(_bucket_bytes(plan, data, chunks, d, offload) for d in data.domains),
+        tuple([_gathered_bytes(plan, data, chunks, d, offload) for d in data.domains]),
+        tuple([_bucket_bytes(plan, data, chunks, d, offload) for d in data.domains]),
         boundary_bytes if plan.pp > 1 else 0.0,
         compression,
         reserved_bytes,
@@ -242,7 +242,7 @@ def update_of(
     arrays = flat = norm = 0.0
     whole = plan.zero_stage in (1, 2)
     for domain in data.domains:
-        share = sum(domain.parameters(c) for c in chunks) / shards(plan, domain)[2]
+        share = sum([domain.parameters(c) for c in chunks]) / shards(plan, domain)[2]
         one = share * footprint.update.get(compute, 0.0)
         copied = share * footprint.flat_update.get(compute, 0.0) if whole else 0.0
         different = {id(c): c for c in chunks}.values()
@@ -258,7 +258,7 @@ def recomputed_bytes(chunks: Sequence[Chunk]) -> list[float]:
 
     Its units run one after another, so the largest counts.
     """
-    return [max((u.working_bytes for u, _ in c.counted), default=0.0) for c in chunks]
+    return [max([u.working_bytes for u, _ in c.counted], default=0.0) for c in chunks]
 
 
 def largest_elements(chunk: Chunk, domain: Domain) -> float:

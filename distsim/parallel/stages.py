@@ -6,6 +6,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import field
 from functools import lru_cache
 from itertools import accumulate, groupby
+from typing import NamedTuple
 
 from distsim.parallel.division import Division
 from distsim.parallel.plan import Plan
@@ -236,38 +237,58 @@ def model_chunks(plan: Plan, division: Division, operators: Operators) -> list[l
     made = _made(plan, division, operators)
     # Where all layers are alike a chunk is known by their number.
     alike = not plan.recompute.layers and len(set(operators.layers)) == 1
-    known: dict[tuple[int, ...], Chunk] = {}
-    counts = plan.chunk_layers()
-    begins = [0, *accumulate(counts)]
-    stages = []
-    for held in _places(Same(plan.placement), len(counts)):
-        chunks = []
-        for k, about in held:
-            key = (0 if alike else begins[k], counts[k], *about)
-            if key not in known:
-                kinds = operators.layers[begins[k] : begins[k + 1]]
-                known[key] = made.chunk(plan.recompute, begins[k], kinds, about[:2], about[2:])
-            chunks.append(known[key])
-        stages.append(made.stage(chunks))
-    return stages
+    counts = tuple(plan.chunk_layers())
+    places = _places(Same(plan.placement), counts, alike)
+    chunks = [
+        made.chunk(plan.recompute, begin, operators.layers[begin : begin + count], ends, gets)
+        for begin, count, ends, gets in places.chunks
+    ]
+    stages = [made.stage([chunks[i] for i in held]) for held in places.stages]
+    return [stages[i] for i in places.stage]
+
+
+class _Places(NamedTuple):
+    """Which chunks and stages there are, each once.
+
+    Attributes
+    ----------
+    chunks : list of (int, int, (bool, bool), (bool, bool))
+        First layer, number of layers, and the last two of `_Made.chunk`.
+    stages : list of tuple of int
+        The chunks that a stage holds.
+    stage : list of int
+        What each stage is.
+    """
+
+    chunks: list[tuple[int, int, tuple[bool, bool], tuple[bool, bool]]]
+    stages: list[tuple[int, ...]]
+    stage: list[int]
 
 
 @lru_cache(maxsize=512)
-def _places(placement: Same, chunks: int) -> list[list[tuple[int, tuple[bool, bool, bool, bool]]]]:
-    """Return by stage the number of each chunk in the model, and how it is joined to others.
+def _places(placement: Same, counts: tuple[int, ...], alike: bool) -> _Places:
+    """Find out which chunks are at the ends of the model, and get what from other stages.
 
-    Whether it is the first, the last, and gets activations and gradients from another stage: what
-    comes from a chunk on the same stage was not sent, so it is there in whole.
+    What comes from a chunk on the same stage was not sent, so it is there in whole.
+
+    Parameters
+    ----------
+    alike : bool
+        Chunks are alike wherever they begin.
     """
     at = {number: stage for stage, held in enumerate(placement.of) for number in held}
-    out = []
+    begins = [0, *accumulate(counts)]
+    chunks: dict[tuple[int, int, tuple[bool, bool], tuple[bool, bool]], int] = {}
+    stages: dict[tuple[int, ...], int] = {}
+    stage_of = []
     for stage, held in enumerate(placement.of):
         mine = []
         for number in held:
-            k = number % chunks
-            first, last = k == 0, k == chunks - 1
+            k = number % len(counts)
+            first, last = k == 0, k == len(counts) - 1
             sent = not first and at[number - 1] != stage
             returned = not last and at[number + 1] != stage
-            mine.append((k, (first, last, sent, returned)))
-        out.append(mine)
-    return out
+            key = (0 if alike else begins[k], counts[k], (first, last), (sent, returned))
+            mine.append(chunks.setdefault(key, len(chunks)))
+        stage_of.append(stages.setdefault(tuple(mine), len(stages)))
+    return _Places(list(chunks), list(stages), stage_of)

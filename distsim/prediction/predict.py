@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -183,20 +183,33 @@ def memory(case: Case) -> Memory:
     inputs = inputs if inputs.batches == last else replace(inputs, batches=last)
     #: Stages that hold the same chunks differ only in what is in flight.
     known: dict[tuple[int, ...], StageMemory] = {}
-    stages = []
-    held = [[v.chunks[stage] for v in inputs.variants] for stage in range(plan.pp)]
-    in_flight = in_flight_bytes(inputs.orders(), held, inputs.variants_of())
-    for stage, (chunks, active) in enumerate(zip(held, in_flight, strict=True)):
-        key = tuple([id(of) for of in chunks])
+    held = list(zip(*[v.chunks for v in inputs.variants], strict=True))
+    keys = [tuple([id(of) for of in chunks]) for chunks in held]
+    for stage, key in enumerate(keys):
         if key not in known:
-            known[key] = _stage_memory(case, inputs, stage, chunks)
-        stages.append(known[key].with_activations(active))
+            known[key] = _stage_memory(case, inputs, stage, held[stage])
+    in_flight = in_flight_bytes(inputs.orders(), held, inputs.variants_of())
+    stages = [
+        known[key].with_activations(active) for key, active in zip(keys, in_flight, strict=True)
+    ]
     # The stage that is nearest to what its smallest device has.
-    peaks = [(s.peak_bytes, room) for s, room in zip(stages, _room_bytes(inputs), strict=True)]
+    room = _room_bytes(inputs)
+    peaks = [(stages[s].peak_bytes, room[s]) for s in _fullest(keys, in_flight, room)]
     peak, capacity = max(peaks, key=lambda pair: pair[0] / pair[1])
     gaps = case.footprint.fragmentation
     share = FRAGMENTATION if gaps is None else gaps
     return Memory(peak, capacity, tuple(stages), plan, share)
+
+
+def _fullest(
+    held: Sequence[Hashable], in_flight: Sequence[float], room: Sequence[float]
+) -> Iterable[int]:
+    """Return of stages that hold the same and have the same room the one with most in flight."""
+    most: dict[tuple[Hashable, float], int] = {}
+    for stage, key in enumerate(zip(held, room, strict=True)):
+        if in_flight[stage] > in_flight[most.setdefault(key, stage)]:
+            most[key] = stage
+    return most.values()
 
 
 def _room_bytes(inputs: Inputs) -> list[float]:

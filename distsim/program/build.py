@@ -175,6 +175,8 @@ def laid_out(
     data, batches = inputs.data, inputs.batches
     hooks = Hooks(data.gather, data.reduce, batches, len(inputs.chunks[0]))
     groups = grouped(orders, hooks, variants_of)
+    different = {id(g.codes): g.codes for g in groups}
+    apart = {key for key, codes in different.items() if named(batches, codes)}
     found: dict[tuple[int, int], ClassActions] = {}
     #: Stages that hold the same and do it in the same ways share their patterns.
     alike: dict[tuple[int, ...], list[Pattern]] = {}
@@ -189,7 +191,7 @@ def laid_out(
             )
             codes = groups[stage].codes
             at = (key, id(codes), *[id(chunks) for chunks in held])
-            if at not in alike or named(work, codes):
+            if at not in alike or id(codes) in apart:
                 alike[at] = patterns_of(
                     work,
                     codes,

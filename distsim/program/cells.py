@@ -138,14 +138,16 @@ def in_brief(
     if reduce_s is None:
         return cell
     end = 0.0
-    queues: dict[int, tuple[float, float]] = {}
+    last_s, all_s = (dict.fromkeys([domain for domain, _ in cell.leaving], 0.0) for _ in range(2))
+    takes_s = {hook: sum(reduce_s[hook]) for hook in cell.leaving}
     for duration, _, _, hooks in cell.segments:
         end += duration
-        for domain, amount in hooks:
-            seconds = sum(reduce_s[domain, amount])
-            last, all_s = queues.get(domain, (0.0, 0.0))
-            queues[domain] = (max(last, end) + seconds, all_s + seconds)
-    return Leaving(end, tuple([(d, *times) for d, times in queues.items()]))
+        for hook in hooks:
+            domain, seconds = hook[0], takes_s[hook]
+            last = last_s[domain]
+            last_s[domain] = (last if last > end else end) + seconds
+            all_s[domain] += seconds
+    return Leaving(end, tuple([(domain, last, all_s[domain]) for domain, last in last_s.items()]))
 
 
 def _arriving(cell: Cell, gather_s: Mapping[Hooked, float]) -> Cell | Arriving:

@@ -227,9 +227,9 @@ def _held(work: Work, code: int) -> tuple[int, int, int]:
     return code % CHUNK // KIND, variant, chunk
 
 
-def named(work: Work, codes: Codes) -> bool:
+def named(batches: int, codes: Codes) -> bool:
     """Say whether some entries of a stage bear its name."""
-    return work.batches > 1 or any([other >= 0 for _, other in codes])
+    return batches > 1 or any([other >= 0 for _, other in codes])
 
 
 def _name(work: Work, code: int) -> str:
@@ -257,7 +257,7 @@ class _Maker:
     def patterns(self, codes: Codes) -> list[Pattern]:
         """Return the patterns of kinds of actions, as `grouped` codes them."""
         work = self.work
-        if named(work, codes):
+        if named(work.batches, codes):
             return [self._pattern(a) if b < 0 else self._pair(a, b) for a, b in codes]
         hooked = any([a & (GATHERS | REDUCES) for a, _ in codes])
         cuts = Same(cutting(work.data)) if hooked else None

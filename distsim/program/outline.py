@@ -229,9 +229,27 @@ class _Maker:
     def _sends(self) -> list[float]:
         out = []
         sizes = [variant.boundary_bytes for variant in self.inputs.variants]
+        groups = {name: self._links(name) for name in {name for name, _ in self.route.chains}}
+        # Most stages send over links alike.
+        known: dict[int, list[float]] = {}
         for name, stage in self.route.chains:
-            out += [self._collective_s(stage, name, "send", size) for size in sizes]
+            group, alike = groups[name][stage]
+            if alike not in known:
+                known[alike] = [
+                    self.network.collective_s(name, group, "send", size) for size in sizes
+                ]
+            out += known[alike]
         return out
+
+    def _links(self, axis: str) -> list[tuple[int, int]]:
+        """Return the group of each stage, and the number of its links (`Network.alike`)."""
+        network = self.network
+
+        def found() -> list[tuple[int, int]]:
+            # A stage that sends nothing along the axis is in no group.
+            return [(g, network.alike(axis, g) if g >= 0 else -1) for g in self._groups(axis)]
+
+        return network.known(("links", axis), found)
 
     def _stages(self) -> list[_Stage]:
         network, domains = self.network, self.inputs.data.domains

@@ -258,7 +258,7 @@ def step_inputs(
     held, works, states = updated(plan, data, numerics, optimizer, chunks, offload)
     owned = [
         [(count, size) for (count, _), size in zip(stage, sizes, strict=True)]
-        for stage, sizes in zip(held, states, strict=True)
+        for stage, sizes in (zip(held, states, strict=True) if offload.active else ())
     ]
     inputs = Inputs(
         plan,

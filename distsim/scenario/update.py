@@ -25,9 +25,19 @@ from distsim.workload.zoo import tied_elements
 
 Holding = tuple[float, tuple[Matrix, ...]]
 
+
 # Plans that divide parameters alike and differ in what they compute share their update.
-_state_bytes = lru_cache(maxsize=4096)(state_bytes)
-_works = lru_cache(maxsize=4096)(update_works)
+@lru_cache(maxsize=4096)
+def _one(
+    optimizer: OptimizerSpec,
+    numerics: Numerics,
+    count: float,
+    matrices: tuple[Matrix, ...],
+    shard: int,
+) -> tuple[float, tuple[Work, ...]]:
+    """Return bytes of the states of a domain, and the kernels of its update."""
+    size = state_bytes(optimizer, numerics, count, matrices)
+    return size, update_works(optimizer, numerics, count, matrices, shard) if count else ()
 
 
 def updated(
@@ -46,9 +56,12 @@ def updated(
     for stage in chunks:
         if id(stage) not in known:
             held = _held(stage, data.domains)
-            sizes = [_state_bytes(optimizer, numerics, count, found) for count, found in held]
-            works = _update_works(plan, data, numerics, optimizer, held, offload)
-            known[id(stage)] = (held, works, tuple(sizes))
+            each = [
+                _one(optimizer, numerics, *of, shards(plan, domain)[2])
+                for of, domain in zip(held, data.domains, strict=True)
+            ]
+            works = _update_works(data, numerics, held, [found for _, found in each], offload)
+            known[id(stage)] = (held, works, tuple([size for size, _ in each]))
     held_of, works_of, states_of = zip(*[known[id(stage)] for stage in chunks], strict=True)
     return list(held_of), works_of, states_of
 
@@ -61,37 +74,38 @@ def _held(stage: Sequence[Chunk], domains: Sequence[Domain]) -> list[Holding]:
     times: dict[int, int] = {}
     units: dict[int, Unit] = {}
     different = {id(chunk): chunk for chunk in stage}
-    for key, often in Counter([id(chunk) for chunk in stage]).items():
+    often_of = Counter([id(chunk) for chunk in stage])
+    for key, often in often_of.items():
         for unit, number in different[key].counted:
             units[id(unit)] = unit
             times[id(unit)] = times.get(id(unit), 0) + number * often
     out: list[Holding] = []
     for domain in domains:
         found = [
-            m if number == 1 else m._replace(number=m.number * number)
+            m if number == 1 else Matrix(m.rows, m.columns, m.number * number, m.table)
             for key, number in times.items()
             for m in domain.matrices(units[key])
         ]
-        out.append((sum([domain.parameters(c) for c in stage]), tuple(found)))
+        count = sum([n * domain.parameters(different[key]) for key, n in often_of.items()])
+        out.append((count, tuple(found)))
     return out
 
 
 def _update_works(
-    plan: Plan,
     data: DataParallel,
     numerics: Numerics,
-    optimizer: OptimizerSpec,
     stage: Sequence[Holding],
+    own: Sequence[tuple[Work, ...]],
     offload: Offload,
 ) -> tuple[Work, ...]:
+    """Return all kernels of an update; `own` are the optimizer's, of each domain."""
     out: list[Work] = []
-    for domain, (count, matrices) in zip(data.domains, stage, strict=True):
+    for domain, (count, matrices), works in zip(data.domains, stage, own, strict=True):
         if count and data.compression is not None and domain.size > 1:
             scattered = data.collective == "reduce_scatter"
             out += data.compression.decompress(count, domain.size, numerics, scattered=scattered)
         if count and offload.optimizer == "none":
-            shard = shards(plan, domain)[2]
-            out += _works(optimizer, numerics, count, matrices, shard)
+            out += works
             if numerics.fp8 is not None:
                 out += weight_casts(numerics.fp8, numerics, matrices)
     return tuple(out)
