@@ -171,6 +171,11 @@ _IN_FLIGHT = Store(64 << 20)
 
 def _levels(orders: Sequence[Actions], kinds: Sequence[Sequence[int]]) -> _Levels:
     """Count what is in flight; `kinds` has the kind of each chunk, ``[stage][chunk]``."""
+    if max(max(of) for of in kinds) == 0 and all([len(order) for order in orders]):
+        most = _most_in_flight(orders)
+        if most is not None:
+            at = np.arange(len(orders))
+            return _Levels(1, most[:, None], at, at)
     # A row before each stage, so that what was there before it can be taken off.
     starts = np.cumsum([0, *(1 + len(order) for order in orders)])
     rows, begin = int(starts[-1]), starts[:-1]
@@ -191,8 +196,23 @@ def _levels(orders: Sequence[Actions], kinds: Sequence[Sequence[int]]) -> _Level
     counted = (kind == FORWARD) | (kind == INPUT)
     counted[begin] = True
     own = stage[counted]
-    counts = (total - total[begin][stage])[counted]
+    counts = total[counted] - total[begin][own]
     return _Levels(width, counts, own, np.searchsorted(own, np.arange(len(orders))))
+
+
+def _most_in_flight(orders: Sequence[Actions]) -> Floats | None:
+    """Return how many passes each stage has in flight at most; None if some split their gradients.
+
+    Where all chunks of a stage keep the same, that is all there is to know.
+    """
+    kind = np.concatenate([order.kind for order in orders])
+    if (kind >= WEIGHT).any():
+        return None
+    sizes = [len(order) for order in orders]
+    begin = np.cumsum([0, *sizes[:-1]])
+    total = np.cumsum(np.where(kind == FORWARD, 1.0, -1.0))
+    before = np.concatenate([[0.0], total])[begin]
+    return np.asarray(np.maximum.reduceat(total, begin) - before)
 
 
 __all__ = [

@@ -116,15 +116,17 @@ def _agree(orders: Sequence[Actions], fewer: Sequence[Actions], found: Cut) -> b
 
 
 def repeated(
-    found: Cut, cells: Sequence[Ints], waits: Sequence[Ints], fills: Sequence[Ints]
+    found: Cut, stage: Ints, sizes: Sequence[int], cell: Ints, waits: Ints, fills: Ints
 ) -> Ints | None:
     """Return the passes of periods that follow one another, in which nothing else happens.
 
     Parameters
     ----------
-    cells, waits, fills : sequence of int64[passes]
-        By stage, of each pass: its kind, the slot that it waits for, and the one that it fills
-        (-1: none).
+    stage, cell, waits, fills : int64[passes]
+        Of each pass, stage after stage: where it runs, its kind, the slot that it waits for, and
+        the one that it fills (-1: none).
+    sizes : sequence of int
+        Passes of each stage.
 
     Returns
     -------
@@ -133,24 +135,17 @@ def repeated(
         times of each period are those of the one before plus a time, all that follows comes so much
         later for every period that is put in after them. None if there are no such periods.
     """
-    base = np.concatenate([[0], np.cumsum([len(c) for c in cells])])
-    body = np.concatenate(
-        [
-            (base[stage] + begin + np.arange(KEPT * found.length)).reshape(KEPT, -1)
-            for stage, begin in enumerate(found.begin)
-        ],
-        axis=1,
-    )
-    period = np.concatenate(
-        [
-            np.clip((np.arange(len(c)) - begin) // found.length, -1, KEPT)
-            for c, begin in zip(cells, found.begin, strict=True)
-        ]
-    )
-    cell, wait, fill = (np.concatenate(each) for each in (cells, waits, fills))
-    maker = np.full(1 + int(max(wait.max(initial=0), fill.max(initial=0))), -1)
-    maker[fill[fill >= 0]] = np.flatnonzero(fill >= 0)
-    source = np.where(wait >= 0, maker[np.maximum(wait, 0)], -1)
+    begins = np.cumsum([0, *sizes[:-1]]) + np.asarray(found.begin)
+    # Periods, stages, and passes of a stage in a period.
+    body = (
+        begins[None, :, None]
+        + (np.arange(KEPT) * found.length)[:, None, None]
+        + np.arange(found.length)
+    ).reshape(KEPT, -1)
+    period = np.clip((np.arange(len(stage)) - begins[stage]) // found.length, -1, KEPT)
+    maker = np.full(1 + int(max(waits.max(initial=0), fills.max(initial=0))), -1)
+    maker[fills[fills >= 0]] = np.flatnonzero(fills >= 0)
+    source = np.where(waits >= 0, maker[np.maximum(waits, 0)], -1)
     alike = (cell[body[1:]] == cell[body[:-1]]).all(axis=1)
     if not alike.any():
         return None
@@ -162,7 +157,7 @@ def repeated(
     begin = last - reach
     if begin < first or begin < 1 or (period[source[later]] < begin).any():
         return None
-    return body[begin : last + 1]
+    return np.asarray(body[begin : last + 1])
 
 
 __all__ = ["Cut", "cut", "repeated"]

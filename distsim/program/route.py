@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import field
+from functools import lru_cache
 from itertools import accumulate
 
 import numpy as np
@@ -14,9 +15,9 @@ from distsim.program.actions import ROW
 from distsim.program.grouped import Grouped
 from distsim.program.inputs import Inputs
 from distsim.program.repeat import Cut, repeated
-from distsim.program.sends import families, passages
+from distsim.program.sends import families_of, passages_of
 from distsim.record import record
-from distsim.schedule import FORWARD, WEIGHT, Actions
+from distsim.schedule import FORWARD, WEIGHT, Actions, Schedule
 from distsim.store import Same, Store
 
 Ints = npt.NDArray[np.int64]
@@ -132,8 +133,7 @@ def _made_route(
     own = np.where(moves, ((stage * 2 + row) * most + chunk) * micros + micro, -1)
     there = np.zeros(stages * 2 * most * micros, dtype=bool)
     there[own[moves]] = True
-    chains: list[tuple[str, int]] = []
-    target, chain_of = _targets(plan, most, chains)
+    target, chain_of, chains = _targets(plan.pipeline, plan.pp, plan.chunks, most)
     to = target[stage, row, chunk]
     into = np.where(moves & (to >= 0), to * micros + micro, -1)
     into = np.where((into >= 0) & there[into], into, -1)
@@ -144,16 +144,16 @@ def _made_route(
     slot = np.where((own >= 0) & incoming[own], own, -1)
     first_cell = np.cumsum([0, *(len(g.codes) for g in groups[:-1])])
     cell = np.concatenate([g.pattern_of for g in groups]) + first_cell[stage]
-    bounds = np.cumsum(sizes)[:-1]
-    waits, fills = np.split(slot, bounds), np.split(into, bounds)
     turns = _in_step(stage, kind == FORWARD, slot, into, sizes)
     if turns is None:
-        turns = _ordered([w.tolist() for w in waits], [f.tolist() for f in fills])
+        turns = _ordered(
+            *([a.tolist() for a in np.split(of, np.cumsum(sizes)[:-1])] for of in (slot, into))
+        )
     if turns is None:
         return None
     periods = np.zeros((0, 0), dtype=np.int64)
     if of is not None:
-        alike = repeated(of, np.split(cell, bounds), waits, fills)
+        alike = repeated(of, stage, sizes, cell, slot, into)
         if alike is None:
             return None
         place = np.empty(len(turns), dtype=np.int64)
@@ -167,25 +167,32 @@ def _made_route(
     return Route(stages_, cells, waits_, along, numbers, fills_, slots, chains, periods)
 
 
-def _targets(plan: Plan, most: int, chains: list[tuple[str, int]]) -> tuple[Ints, Ints]:
-    """Return what follows each (stage, row, chunk): (stage, row, chunk) as a number, and the chain.
+@lru_cache(maxsize=256)
+def _targets(
+    pipeline: Schedule, stages: int, chunks: int, most: int
+) -> tuple[Ints, Ints, list[tuple[str, int]]]:
+    """Return what follows each (stage, row, chunk).
 
-    -1: nothing follows; no message is sent, for the next chunk lies on the same stage. Chains are
-    appended as (family of sends, stage that sends).
+    Returns
+    -------
+    target, chain : int64[stages, 2, most]
+        (stage, row, chunk) as a number, and the chain: -1 where nothing follows, and where no
+        message is sent because the next chunk lies on the same stage.
+    chains : list of (str, int)
+        Family of sends, and stage that sends.
     """
-    out = np.full((plan.pp, 2, most), -1, dtype=np.int64)
-    chain = np.full((plan.pp, 2, most), -1, dtype=np.int64)
-    named = families(plan)
+    out = np.full((stages, 2, most), -1, dtype=np.int64)
+    chain = np.full((stages, 2, most), -1, dtype=np.int64)
+    named = families_of(pipeline, stages, chunks)
     family = {(name.split()[0], hop): name for name, hops in named.items() for hop in hops}
     known: dict[tuple[str, int], int] = {}
     for row, direction in enumerate(("forward", "backward")):
-        for p in passages(plan, direction):
+        for p in passages_of(pipeline, stages, chunks, direction):
             out[p.stage, row, p.chunk] = (p.to_stage * 2 + row) * most + p.to_chunk
             if p.stage != p.to_stage:
                 key = (family[direction, (p.stage, p.to_stage)], p.stage)
                 chain[p.stage, row, p.chunk] = known.setdefault(key, len(known))
-    chains += list(known)
-    return out, chain
+    return out, chain, list(known)
 
 
 def _in_step(

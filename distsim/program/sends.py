@@ -36,10 +36,11 @@ class Passage(NamedTuple):
 
 def passages(plan: Plan, direction: str) -> list[Passage]:
     """Return where ``forward`` activations or ``backward`` gradients go."""
-    return _passages(plan.pipeline, plan.pp, plan.chunks, direction)
+    return passages_of(plan.pipeline, plan.pp, plan.chunks, direction)
 
 
-def _passages(pipeline: Schedule, stages: int, chunks: int, direction: str) -> list[Passage]:
+def passages_of(pipeline: Schedule, stages: int, chunks: int, direction: str) -> list[Passage]:
+    """Return the passages of a schedule with so many stages, and model chunks on each."""
     placement = pipeline.placement(stages, chunks)
     at = {k: (s, c) for s, held in enumerate(placement) for c, k in enumerate(held)}
     each = len(at) // pipeline.replicas
@@ -54,14 +55,15 @@ def _passages(pipeline: Schedule, stages: int, chunks: int, direction: str) -> l
 
 def families(plan: Plan) -> Mapping[str, tuple[Hop, ...]]:
     """Return the hops of each family of sends: in a family a stage sends to one other only."""
-    return _families(plan.pipeline, plan.pp, plan.chunks)
+    return families_of(plan.pipeline, plan.pp, plan.chunks)
 
 
 @lru_cache(maxsize=512)
-def _families(pipeline: Schedule, stages: int, chunks: int) -> Mapping[str, tuple[Hop, ...]]:
+def families_of(pipeline: Schedule, stages: int, chunks: int) -> Mapping[str, tuple[Hop, ...]]:
+    """Return the families of a schedule with so many stages, and model chunks on each."""
     out: dict[str, list[Hop]] = {}
     for direction in ("forward", "backward"):
-        found = _passages(pipeline, stages, chunks, direction)
+        found = passages_of(pipeline, stages, chunks, direction)
         hops = sorted({(p.stage, p.to_stage) for p in found})
         count: dict[int, int] = {}
         for source, target in hops:
