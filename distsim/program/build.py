@@ -92,17 +92,14 @@ def _meeting(
     always: set[str] = set()
     for axis in axes:
         others = [a for a in axes if a != axis]
-        links = network.links_of(axis)
         if (
             network.groups_meet(axis)
             or any(network.groups_meet(axis, other) for other in others)
-            or len(np.intersect1d(links, network.foreign))
+            or network.loads(axis)[network.foreign].any()
         ):
             always.add(axis)
-    sends = network.links_of(*sending) if sending else ()
-    gradients = network.links_of(*names) if names else ()
-    always |= {a for a in axes if len(np.intersect1d(network.links_of(a), sends))}
-    hooked = {a for a in axes if len(np.intersect1d(network.links_of(a), gradients))}
+    always |= {a for a in axes if (network.loads(a) & network.loads(*sending)).any()}
+    hooked = {a for a in axes if (network.loads(a) & network.loads(*names)).any()}
     return frozenset(always), frozenset(hooked)
 
 

@@ -105,7 +105,12 @@ def _cell(of: Same) -> float | Cell:
         return pattern[0].cost.total_s
     # Layers alike share their entries.
     known = {
-        key: Segment(e.cost.total_s, e.after, _amounts(e.gathers), _amounts(e.reduces))
+        key: Segment(
+            e.cost.total_s,
+            e.after,
+            _amounts(e.gathers) if e.gathers else (),
+            _amounts(e.reduces) if e.reduces else (),
+        )
         for key, e in {id(e): e for e in pattern}.items()
     }
     each = known.values()

@@ -307,15 +307,18 @@ class Network:
         """Transfer types in the order of their numbers."""
         return tuple(self.registry)
 
-    def links_of(self, *axes: str) -> Ints:
-        """Return the links that the groups of these axes load."""
+    def loads(self, *axes: str) -> npt.NDArray[np.bool_]:
+        """Say which links the groups of these axes load, shape (links,)."""
 
-        def found() -> Ints:
+        def found() -> npt.NDArray[np.bool_]:
+            out = np.zeros(len(self.topology.capacity_bytes_per_s), dtype=bool)
             heads = tuple(f"{self.prefix}{axis}/" for axis in axes)
-            used = [f.entry_link for n, f in self.families.items() if n.startswith(heads)]
-            return np.unique(np.concatenate(used)) if used else np.zeros(0, dtype=np.int64)
+            for name, family in self.families.items():
+                if name.startswith(heads):
+                    out[family.entry_link] = True
+            return out
 
-        return self.known(("links", axes), found)
+        return self.known(("loads", axes), found)
 
     def classes_of(self, axis: str) -> list[tuple[Ints, int]]:
         """Return (classes of the members, example group) of each type of group of an axis."""

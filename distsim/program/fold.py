@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from distsim.hardware.library import Library, Priced
 from distsim.hardware.tuner import Load
-from distsim.program.traffic import Traffic
+from distsim.program.traffic import Traffic, distinct
 from distsim.record import record
 
 Hash = npt.NDArray[np.uint64]
@@ -138,7 +138,7 @@ def _refine(
     seen = 0
     while True:
         # Stable only when no part grows: links tell groups apart a round before ranks change.
-        colours = sum([_distinct(part) for part in (rank, link, *group)])
+        colours = sum([len(distinct(part)) for part in (rank, link, *group)])
         if colours == seen:
             return rank, group, link
         seen = colours
@@ -153,12 +153,6 @@ def _refine(
             np.add.at(link_sum, f.entry_link, _mix(g[f.entry_group] ^ w))
             np.add.at(rank_sum, f.ranks, _mix(g[:, None] + position))
         rank, link, group = _mix(rank + rank_sum), _mix(link + link_sum), fresh
-
-
-def _distinct(colours: Hash) -> int:
-    """Return how many values there are."""
-    ordered = np.sort(colours)
-    return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + (len(ordered) > 0)
 
 
 def _partition(colours: Hash) -> tuple[Ints, Ints, Ints]:

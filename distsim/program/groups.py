@@ -103,11 +103,11 @@ def _distinct(stages: Sequence[Sequence[Chunk]]) -> list[Chunk]:
 def _kinds(inputs: Inputs) -> tuple[int, ...]:
     """Return the kinds of actions that the schedule has."""
     orders = inputs.orders()
-    size = sum(order.nbytes for order in orders)
     return _KINDS.get(
         Same(orders),
-        lambda: tuple(np.unique(np.concatenate([o.kind for o in orders])).tolist()),
-        lambda _: size,
+        lambda: tuple(np.bincount(np.concatenate([o.kind for o in orders])).nonzero()[0].tolist()),
+        # The key keeps the orders.
+        lambda _: sum(order.nbytes for order in orders),
     )
 
 

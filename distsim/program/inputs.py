@@ -106,7 +106,7 @@ class Inputs:
         each = self.variant_of
         if not len(each):
             each = np.zeros(self.plan.microbatches, dtype=np.int64)
-        return np.tile(each, self.batches)
+        return each if self.batches == 1 else np.tile(each, self.batches)
 
     def orders(self) -> tuple[Actions, ...]:
         """Return the schedule's actions of each stage, through all batches."""

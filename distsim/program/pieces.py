@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -156,21 +155,19 @@ def _amounts(
 def _cut(
     chunk: Chunk, data: DataParallel, kind: int, gather: bool, reduce: bool
 ) -> Sequence[Piece]:
-    units = chunk.units if kind == FORWARD else chunk.units[::-1]
     received = chunk.receives_forward if kind == FORWARD else ()
     if kind in (BACKWARD, INPUT):
         received = chunk.receives_backward
     if gather or (reduce and data.per_unit):
         cut = _by_weight if data.handover.by_weight else _by_unit
-        out = cut(units, data, kind, gather, reduce)
+        out = cut(chunk, data, kind, gather, reduce)
         if data.handover.lists or data.handover.blocking:
             handed = {key: list(_handed(p, data)) for key, p in {id(p): p for p in out}.items()}
             out = [part for piece in out for part in handed[id(piece)]]
     elif reduce:
         out = _by_step(chunk, data, kind)
     else:
-        turns = chunk.turns if kind == FORWARD else chunk.turns[::-1]
-        out = [Piece(tuple([(unit.steps(kind), times) for unit, times in turns]))]
+        out = [Piece(tuple([(unit.steps(kind), times) for unit, times in _turns(chunk, kind)]))]
     if not out:
         return [Piece(((received, 1),))]
     ends = {FORWARD: chunk.ends_forward, BACKWARD: chunk.ends_backward, INPUT: chunk.ends_backward}
@@ -179,13 +176,16 @@ def _cut(
     return out
 
 
+def _turns(chunk: Chunk, kind: int) -> Sequence[tuple[Unit, int]]:
+    """Return the units of a chunk in the order of a pass, those alike one after another as one."""
+    return chunk.turns if kind == FORWARD else chunk.turns[::-1]
+
+
 def buckets(units: Sequence[Unit], data: DataParallel) -> list[list[Unit]]:
-    """Group whole units into buckets: one each if they are sharded one by one.
+    """Group whole units into buckets.
 
     A bucket closes at the first unit that brings it to `bucket_bytes`; the rest is the last.
     """
-    if data.per_unit:
-        return [[unit] for unit in units]
     out: list[list[Unit]] = []
     current: list[Unit] = []
     filled, last, size = 0.0, None, 0.0
@@ -213,19 +213,32 @@ def _compressed(runs: Runs, parameters: Sequence[float], data: DataParallel) -> 
 
 
 def _by_unit(
-    units: Sequence[Unit], data: DataParallel, kind: int, gather: bool, reduce: bool
+    chunk: Chunk, data: DataParallel, kind: int, gather: bool, reduce: bool
 ) -> list[Piece]:
-    known: dict[tuple[int, ...], Piece] = {}
+    """Cut between units that are sharded one by one, or between buckets of them."""
+    if data.per_unit:
+        known = {
+            id(unit): _of_units([unit], data, kind, gather, reduce) for unit, _ in chunk.counted
+        }
+        turns = _turns(chunk, kind)
+        return list(chain.from_iterable([[known[id(unit)]] * times for unit, times in turns]))
+    alike: dict[tuple[int, ...], Piece] = {}
     out = []
-    for members in buckets(units, data):
+    for members in buckets(chunk.units if kind == FORWARD else chunk.units[::-1], data):
         key = tuple([id(u) for u in members])
-        if key not in known:
-            held = tuple([sum([d.parameters(u) for u in members]) for d in data.domains])
-            runs = tuple([(u.steps(kind), 1) for u in members])
-            runs = _compressed(runs, held, data) if reduce else runs
-            known[key] = Piece(runs, held if gather else (), held if reduce else ())
-        out.append(known[key])
+        if key not in alike:
+            alike[key] = _of_units(members, data, kind, gather, reduce)
+        out.append(alike[key])
     return out
+
+
+def _of_units(
+    members: Sequence[Unit], data: DataParallel, kind: int, gather: bool, reduce: bool
+) -> Piece:
+    held = tuple([sum([d.parameters(u) for u in members]) for d in data.domains])
+    runs: Runs = tuple([(u.steps(kind), 1) for u in members])
+    runs = _compressed(runs, held, data) if reduce else runs
+    return Piece(runs, held if gather else (), held if reduce else ())
 
 
 def _handed(piece: Piece, data: DataParallel) -> Iterator[Piece]:
@@ -264,14 +277,14 @@ def _copies(
 
 
 def _by_weight(
-    units: Sequence[Unit], data: DataParallel, kind: int, gather: bool, reduce: bool
+    chunk: Chunk, data: DataParallel, kind: int, gather: bool, reduce: bool
 ) -> list[Piece]:
     """Cut before each operator whose weight must arrive and after each whose gradient leaves.
 
     A weight is there until another one arrives, so it is not gathered twice where its operator is
     recomputed and its backward pass follows at once.
     """
-    nothing = [0.0] * len(data.domains)
+    nothing: _Amounts = (0.0,) * len(data.domains)
     arriving, waiting, leaving = nothing, nothing, nothing
     out: list[Piece] = []
     run: list[Step] = []
@@ -282,7 +295,7 @@ def _by_weight(
             out.append(Piece(runs, _some(arriving), _some(left)))
         run.clear()
 
-    for unit in units:
+    for unit in chunk.units if kind == FORWARD else chunk.units[::-1]:
         held = {s.op: c for s in unit.backward if any(c := _completed(s, data))}
         there = ""
         for step in unit.steps(kind):
@@ -307,7 +320,7 @@ def _by_step(chunk: Chunk, data: DataParallel, kind: int) -> list[Piece]:
 
     Layers alike have the same pieces, each one object.
     """
-    filled = (0.0,) * len(data.domains)
+    filled = gone = (0.0,) * len(data.domains)
     out: list[Piece] = []
     runs: Runs = ()
     known: dict[Hashable, Piece] = {}
@@ -315,7 +328,10 @@ def _by_step(chunk: Chunk, data: DataParallel, kind: int) -> list[Piece]:
         steps = Same(unit.steps(kind))
         for done in range(times):
             before, begin = (_alike(runs), filled), len(out)
-            closed, rest, filled = _filled(steps, filled, data.bucket_bytes, data.reduce_bytes)
+            closed, rest, filled, left = _filled(
+                steps, filled, data.bucket_bytes, data.reduce_bytes
+            )
+            gone = _added(gone, left)
             for run, leaving in closed:
                 runs = _longer(runs, run)
                 key = (_alike(runs), leaving)
@@ -326,48 +342,50 @@ def _by_step(chunk: Chunk, data: DataParallel, kind: int) -> list[Piece]:
             runs = _longer(runs, rest) if rest else runs
             if (_alike(runs), filled) == before:
                 # So it goes on.
-                out += out[begin:] * (times - 1 - done)
+                more = times - 1 - done
+                out += out[begin:] * more
+                gone = _added(gone, [more * of for of in left])
                 break
-    often = Counter([id(piece) for piece in out])
-    left = [domain.parameters(chunk) for domain in data.domains]
-    for piece in known.values():
-        left = [a - often[id(piece)] * b for a, b in zip(left, piece.reduces, strict=True)]
-    left = [p if p > 0.5 else 0.0 for p in left]
-    if runs or any(left):
-        out.append(_leaving(runs, left, data))
+    total = [domain.parameters(chunk) for domain in data.domains]
+    rest_of = [a - b if a - b > 0.5 else 0.0 for a, b in zip(total, gone, strict=True)]
+    if runs or any(rest_of):
+        out.append(_leaving(runs, rest_of, data))
     return out
 
 
-_Closed = tuple[tuple[tuple[Step, ...], tuple[float, ...]], ...]
+_Amounts = tuple[float, ...]
+_Closed = tuple[tuple[tuple[Step, ...], _Amounts], ...]
 
 
 @lru_cache(maxsize=4096)
 def _filled(
-    steps: Same, filled: tuple[float, ...], bucket_bytes: float, reduce_bytes: float
-) -> tuple[_Closed, tuple[Step, ...], tuple[float, ...]]:
+    steps: Same, filled: _Amounts, bucket_bytes: float, reduce_bytes: float
+) -> tuple[_Closed, tuple[Step, ...], _Amounts, _Amounts]:
     """Fill buckets, of each domain, with the gradients of steps.
 
     Returns
     -------
     closed : tuple of (steps, parameters that leave after them)
     rest : tuple of Step
-    filled : tuple of float
-        Parameters in the buckets that are open at the end.
+    filled, left : tuple of float
+        Parameters in the buckets that are open at the end, and in all that were closed.
     """
     every: tuple[Step, ...] = steps.of
     begin, closed = 0, []
+    left = (0.0,) * len(filled)
     for place, step in enumerate(every):
         if not step.parameters and not step.expert_parameters:
             continue
         complete = (step.parameters, step.expert_parameters)[: len(filled)]
-        filled = tuple(_added(filled, complete))
+        filled = _added(filled, complete)
         full = [f * reduce_bytes >= bucket_bytes > 0.0 for f in filled]
         if any(full):
             leaving = tuple(f if yes else 0.0 for f, yes in zip(filled, full, strict=True))
+            left = _added(left, leaving)
             closed.append((every[begin : place + 1], leaving))
             begin = place + 1
             filled = tuple(0.0 if yes else f for f, yes in zip(filled, full, strict=True))
-    return tuple(closed), every[begin:], filled
+    return tuple(closed), every[begin:], filled, left
 
 
 def _some(parameters: Sequence[float]) -> tuple[float, ...]:
@@ -379,8 +397,8 @@ def _completed(step: Step, data: DataParallel) -> tuple[float, ...]:
     return (step.parameters, step.expert_parameters)[: len(data.domains)]
 
 
-def _added(one: Sequence[float], other: Sequence[float]) -> list[float]:
-    return [a + b for a, b in zip(one, other, strict=True)]
+def _added(one: Sequence[float], other: Sequence[float]) -> _Amounts:
+    return tuple([a + b for a, b in zip(one, other, strict=True)])
 
 
 def _leaving(runs: Runs, parameters: Sequence[float], data: DataParallel) -> Piece:

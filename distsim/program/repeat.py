@@ -58,8 +58,12 @@ def cut(orders: Sequence[Actions], again: Callable[[int], Sequence[Actions]]) ->
     again : callable
         The orders with so many micro batches.
     """
-    size = sum(order.nbytes for order in orders)
-    return _CUTS.get(Same(orders), lambda: _cut(orders, again), lambda _: size)
+    return _CUTS.get(
+        Same(orders),
+        lambda: _cut(orders, again),
+        # The key keeps the orders.
+        lambda _: sum(order.nbytes for order in orders),
+    )
 
 
 #: Of orders seen before.

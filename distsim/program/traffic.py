@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from distsim.units import REL_TOL
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+_Integer = TypeVar("_Integer", bound=np.integer[Any])
 
 
 @record
@@ -126,6 +128,12 @@ class Traffic:
         )
 
 
+def distinct(values: npt.NDArray[_Integer]) -> npt.NDArray[_Integer]:
+    """Return the different values, sorted; several times as fast as `numpy.unique` of integers."""
+    ordered = np.sort(values)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
+
+
 def never_binding(families: Iterable[Traffic], capacity: Floats) -> npt.NDArray[np.bool_]:
     """Say which links can never be what limits a transfer.
 
@@ -162,7 +170,7 @@ def _covered(links: list[Ints], others: list[Ints], capacity: Floats) -> npt.NDA
             link[several[link]] * count + o[several[link]]
             for link, o in zip(links, others, strict=True)
         ]
-        link, other = np.divmod(np.unique(np.concatenate(pairs)), count)
+        link, other = np.divmod(distinct(np.concatenate(pairs)), count)
         total[several] = 0.0
         np.add.at(total, link, capacity[other])
     known = (low >= 0) & (high >= 0) & (largest < capacity)
