@@ -131,7 +131,9 @@ class Traffic:
 def distinct(values: npt.NDArray[_Integer]) -> npt.NDArray[_Integer]:
     """Return the different values, sorted; several times as fast as `numpy.unique` of integers."""
     ordered = np.sort(values)
-    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
+    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]
+    out: npt.NDArray[_Integer] = ordered[first]
+    return out
 
 
 def never_binding(families: Iterable[Traffic], capacity: Floats) -> npt.NDArray[np.bool_]:
