@@ -245,11 +245,13 @@ def update_of(
         share = sum([domain.parameters(c) for c in chunks]) / shards(plan, domain)[2]
         one = share * footprint.update.get(compute, 0.0)
         copied = share * footprint.flat_update.get(compute, 0.0) if whole else 0.0
-        different = {id(c): c for c in chunks}.values()
-        largest = min(max([largest_elements(c, domain) for c in different], default=0.0), share)
         arrays += one + copied
         flat += one + copied if whole else 0.0
-        norm = max(norm, largest * footprint.norm.get(compute, 0.0))
+        an_element = footprint.norm.get(compute, 0.0)
+        if an_element:
+            different = {id(c): c for c in chunks}.values()
+            largest = max([largest_elements(c, domain) for c in different], default=0.0)
+            norm = max(norm, min(largest, share) * an_element)
     return Update(arrays, flat, norm, beside=not plan.pipeline.flush)
 
 

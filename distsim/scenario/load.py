@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from os import PathLike
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from distsim.errors import ValueProblem, show
 from distsim.files import find, load_yaml
@@ -15,6 +16,7 @@ from distsim.scenario.overrides import apply
 from distsim.scenario.plain import merge, plain
 from distsim.scenario.problems import first_problem
 from distsim.scenario.schema import Scenario
+from distsim.store import Same
 
 #: Names of the fields of a scenario by what they are called in a file.
 _FIELDS = {field.alias or name: name for name, field in Scenario.model_fields.items()}
@@ -98,9 +100,18 @@ def changed(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
         for key, name in _FIELDS.items()
         if key not in checked and (value := getattr(scenario, name)) is not None
     }
-    touched = {_FIELDS[key] for key in checked if key in _FIELDS}
-    base = scenario.model_dump(mode="json", by_alias=True, exclude_none=True, include=touched)
+    before = {key: getattr(scenario, _FIELDS[key]) for key in checked if key in _FIELDS}
+    base = {key: _dumped(Same(value)) for key, value in before.items() if value is not None}
     return build(kept | merge(base, checked), positions)
+
+
+@lru_cache(maxsize=256)
+def _dumped(of: Same) -> Any:
+    """Return plain values of what a scenario has; those who change them change a copy."""
+    block = of.of
+    if isinstance(block, BaseModel):
+        return block.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return block
 
 
 def _leaves(block: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[tuple[Path, Any]]:
