@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from distsim.program.pattern import Pattern
 from distsim.record import record
-from distsim.store import Same
+from distsim.store import OfEach, Same
 
 #: (domain, parameters)
 Hooked = tuple[int, float]
@@ -94,13 +94,14 @@ def cells_of(patterns: Same) -> list[float | Cell]:
     known: dict[int, float | Cell] = {}
     for pattern in every:
         if id(pattern) not in known:
-            known[id(pattern)] = _cell(Same(pattern))
+            known[id(pattern)] = _CELLS.get(pattern, _cell)
     return [known[id(pattern)] for pattern in every]
 
 
-@lru_cache(maxsize=8192)
-def _cell(of: Same) -> float | Cell:
-    pattern: Pattern = of.of
+_CELLS = OfEach(8192)
+
+
+def _cell(pattern: Pattern) -> float | Cell:
     if len(pattern) == 1 and not pattern[0].gathers and not pattern[0].reduces:
         return pattern[0].cost.total_s
     # Layers alike share their entries.

@@ -16,7 +16,7 @@ from distsim.program.comm import Groups
 from distsim.program.compile import collective_groups, pair_groups
 from distsim.program.inputs import Inputs
 from distsim.program.links import phases
-from distsim.program.pieces import amounts
+from distsim.program.pieces import amounts, cutting
 from distsim.program.sends import families
 from distsim.schedule import BACKWARD, FORWARD, WEIGHT
 from distsim.store import Numbers, Same, Store
@@ -163,14 +163,14 @@ def _hooked(inputs: Inputs) -> tuple[list[set[float]], list[set[float]]]:
         held = {sum(data.domains[d].parameters(c) for c in stage) for stage in stages}
         reduced[d] |= held if data.reduce == "end" else set()
         gathered[d] |= held if data.gather == "end" else set()
-    chunks = _distinct(stages)
+    chunks, how = _distinct(stages), cutting(data)
     for kind in _kinds(inputs):
         gather = kind == FORWARD and data.gather in ("first", "forward", "each")
         gather = gather or (data.gather == "each" and kind != WEIGHT)
         reduce = kind in (BACKWARD, WEIGHT) and data.reduce in ("last", "each")
         if gather or reduce:
             for chunk in chunks:
-                arriving, leaving = amounts(chunk, data, kind=kind, gather=gather, reduce=reduce)
+                arriving, leaving = amounts(chunk, how, kind=kind, gather=gather, reduce=reduce)
                 for d in domains:
                     gathered[d] |= arriving[d]
                     reduced[d] |= leaving[d]

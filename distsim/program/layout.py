@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -213,8 +214,8 @@ def patterns_of(
         None gets one after all; see `laid_out`.
     """
     beside = expand_all | expand_hooked
-    about = _ABOUT.of((key, expand_all, beside, whole, work.restart_s))
-    return _Maker(work, pricer, key, expand_all, beside, whole, about).patterns(codes)
+    about, how = _ABOUT.of((key, expand_all, beside, whole, work.restart_s)), cutting(work.data)
+    return _Maker(work, pricer, key, expand_all, beside, whole, about, how).patterns(codes)
 
 
 #: Numbers for what patterns depend on beside chunks and the kinds of actions.
@@ -242,9 +243,38 @@ def _names(work: Work, one: int, other: int) -> str:
     return f"{_name(work, one)} with {_name(work, other)}"
 
 
+@lru_cache(maxsize=4096)
+def _different(codes: Same, kinds: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """Return the codes that differ in more than which of some chunks alike it is.
+
+    Parameters
+    ----------
+    kinds : tuple of int
+        What each chunk is: as many numbers as there are kinds of them.
+
+    Returns
+    -------
+    different, which : list of int
+        The first codes of their like; of each code, which of these it is like.
+    """
+    known: dict[tuple[int, int], int] = {}
+    different: list[int] = []
+    which: list[int] = []
+    for code, _ in codes.of:
+        key = (code % CHUNK, kinds[code // CHUNK])
+        if key not in known:
+            known[key] = len(different)
+            different.append(code)
+        which.append(known[key])
+    return different, which
+
+
 @record
 class _Maker:
-    """Makes the patterns of a stage; `about` stands for all that follows `pricer`."""
+    """Makes the patterns of a stage; `about` stands for all between `pricer` and itself.
+
+    `how` is what `cutting` says of the data parallelism.
+    """
 
     work: Work
     pricer: Pricer
@@ -253,6 +283,7 @@ class _Maker:
     expand_beside: frozenset[str]
     whole: bool
     about: int
+    how: Same
 
     def patterns(self, codes: Codes) -> list[Pattern]:
         """Return the patterns of kinds of actions, as `grouped` codes them."""
@@ -260,22 +291,17 @@ class _Maker:
         if named(work.batches, codes):
             return [self._pattern(a) if b < 0 else self._pair(a, b) for a, b in codes]
         hooked = any([a & (GATHERS | REDUCES) for a, _ in codes])
-        cuts = Same(cutting(work.data)) if hooked else None
-        return prices.stage(
-            (self.about, Same(codes), cuts), work.variants, lambda: self._alike(codes)
-        )
+        key = (self.about, Same(codes), self.how if hooked else None)
+        return prices.stage(key, work.variants, lambda: self._alike(codes))
 
     def _alike(self, codes: Codes) -> list[Pattern]:
         """Return the patterns of single actions; chunks alike do the same."""
-        known: dict[tuple[int, int], Pattern] = {}
+        number: dict[int, int] = {}
         held = [chunk for chunks in self.work.variants for chunk in chunks]
-        out = []
-        for code, _ in codes:
-            key = (code % CHUNK, id(held[code // CHUNK]))
-            if key not in known:
-                known[key] = self._pattern(code)
-            out.append(known[key])
-        return out
+        kinds = tuple([number.setdefault(id(chunk), len(number)) for chunk in held])
+        different, which = _different(Same(codes), kinds)
+        patterns = [self._pattern(code) for code in different]
+        return [patterns[i] for i in which]
 
     def _pair(self, one: int, other: int) -> Pattern:
         first, second = (
@@ -293,9 +319,10 @@ class _Maker:
         gather, reduce = bool(code & GATHERS), bool(code & REDUCES)
 
         def made() -> Pattern:
-            parts = pieces(held, work.data, kind=kind, gather=gather, reduce=reduce)
+            parts = pieces(held, self.how, kind=kind, gather=gather, reduce=reduce)
             alone = expand if self.whole else frozenset[str]()
-            pricer = replace(self.pricer, alone=alone) if alone else self.pricer
+            own = self.pricer
+            pricer = Pricer(own.device, own.dtype, own.collective_s, alone) if alone else own
             entries = pattern(
                 "",
                 parts,
@@ -311,7 +338,7 @@ class _Maker:
         flags = code % CHUNK & ~ENDS_BATCH
         if self.expand == self.expand_beside:
             flags &= ~AFTER_HOOK
-        cuts = Same(cutting(work.data)) if gather or reduce else None
+        cuts = self.how if gather or reduce else None
         entries = prices.pattern((self.about, flags, cuts), held, made)
         if code & ENDS_BATCH:
             update = Entry(f"optimizer stage {work.stage}", work.between, update=True)

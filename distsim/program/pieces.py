@@ -12,7 +12,7 @@ from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step, Unit
 from distsim.record import record
 from distsim.schedule import BACKWARD, FORWARD, INPUT
-from distsim.store import Interned, Same
+from distsim.store import Interned, OfEach, Same
 from distsim.workload.op import stream
 
 #: Weights of fewer parameters (norms, biases) are never dropped: they go with the next larger one.
@@ -69,47 +69,47 @@ class Piece:
         return Piece((*first, *self.runs, *last), self.gathers, self.reduces)
 
 
-def pieces(
-    chunk: Chunk, data: DataParallel, *, kind: int, gather: bool, reduce: bool
-) -> Sequence[Piece]:
+def pieces(chunk: Chunk, how: Same, *, kind: int, gather: bool, reduce: bool) -> Sequence[Piece]:
     """Cut an action.
 
     Parameters
     ----------
+    how : Same
+        See `cutting`.
     kind : int
         Of the action: forward, backward, input or weight gradient.
     gather, reduce : bool
         Whether it waits for parameters and whether its gradients leave.
     """
-    return _pieces(Same(chunk), Same(cutting(data)), kind, gather, reduce)
+    return _pieces(Same(chunk), how, kind, gather, reduce)
 
 
-def cutting(data: DataParallel) -> DataParallel:
-    """Return what matters where actions are cut, one object for all data parallelism alike in that.
+def cutting(data: DataParallel) -> Same:
+    """Return what matters where actions are cut, the same for all data parallelism alike in that.
 
     How many ranks there are does not, unless gradients are compressed or copied to lists.
     """
-    return _cutting(Same(data))
+    return _HOW.get(data, _cutting)
 
 
-@lru_cache(maxsize=2048)
-def _cutting(of: Same) -> DataParallel:
-    data: DataParallel = of.of
+_HOW = OfEach(2048)
+
+
+def _cutting(data: DataParallel) -> Same:
     domains = data.domains
     if data.compression is None and not data.handover.lists:
         domains = tuple([Domain(d.name, 1) for d in domains])
-    return _CUTTING.of(
-        replace(
-            data,
-            domains=domains,
-            reduce="",
-            gather="",
-            collective="",
-            blocking=False,
-            prefetch=0,
-            limit_bytes=0.0,
-        )
+    alike = replace(
+        data,
+        domains=domains,
+        reduce="",
+        gather="",
+        collective="",
+        blocking=False,
+        prefetch=0,
+        limit_bytes=0.0,
     )
+    return Same(_CUTTING.of(alike))
 
 
 _CUTTING = Interned(2048)
@@ -124,7 +124,7 @@ def _pieces(of: Same, how: Same, kind: int, gather: bool, reduce: bool) -> tuple
 
 
 def amounts(
-    chunk: Chunk, data: DataParallel, *, kind: int, gather: bool, reduce: bool
+    chunk: Chunk, how: Same, *, kind: int, gather: bool, reduce: bool
 ) -> tuple[list[frozenset[float]], list[frozenset[float]]]:
     """Return what the pieces of an action wait for and what leaves after them, by domain.
 
@@ -133,7 +133,7 @@ def amounts(
     gathers, reduces : list of frozenset of float
         Parameters; none of 0.
     """
-    return _amounts(Same(chunk), Same(cutting(data)), kind, gather, reduce)
+    return _amounts(Same(chunk), how, kind, gather, reduce)
 
 
 @lru_cache(maxsize=8192)

@@ -38,7 +38,9 @@ _Kind = TypeVar("_Kind", bound="Block")
 
 def form(value: object) -> str:
     """Say whether a value is a name or a block, for pydantic's discriminator."""
-    return BLOCK if isinstance(value, Mapping | BaseModel) else NAME
+    # Most are names, and whether something is a mapping takes long to say.
+    named = isinstance(value, str) or not isinstance(value, BaseModel | Mapping)
+    return NAME if named else BLOCK
 
 
 def whole(kind: type[_Kind], given: str | _Kind, key: str = "name") -> _Kind:

@@ -7,7 +7,7 @@ import pytest
 
 from distsim.api import load, simulate
 from distsim.program.opgraph import TaskKind
-from distsim.program.pieces import joined, pieces
+from distsim.program.pieces import cutting, joined, pieces
 from distsim.schedule import BACKWARD, FORWARD
 
 LAYERS, HIDDEN, VOCAB, POSITIONS = 12, 768, 50257, 1024
@@ -131,7 +131,7 @@ def test_cuts_keep_all_steps_and_all_parameters(model, kind):
     data = _run(model=model).timeline.program.inputs
     chunk = data.chunks[0][0]
     units = chunk.units if kind == FORWARD else chunk.units[::-1]
-    made = pieces(chunk, data.data, kind=kind, gather=True, reduce=kind == BACKWARD)
+    made = pieces(chunk, cutting(data.data), kind=kind, gather=True, reduce=kind == BACKWARD)
     own = [s for p in made for s in joined(p.runs) if s.op not in ("pack", "unpack")]
     assert own == [s for u in units for s in u.steps(kind)]
     for number, domain in enumerate(data.data.domains):
