@@ -15,6 +15,7 @@ from distsim.errors import UsageError, nearest, show
 from distsim.hardware.device import Device
 from distsim.hardware.library import Library
 from distsim.hardware.topology import Topology
+from distsim.record import record
 from distsim.scenario.profile import NO_PROFILE, Profile, read_profile
 from distsim.scenario.schema import Scenario
 
@@ -118,7 +119,7 @@ def _library(library: Library, factor: float) -> Library:
     return replace(library, protocols=wires, runners=runners, startup_s=library.startup_s / factor)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Altered(Profile):
     """A profile after which factors apply: what `distsim.scenario.resolve.resolve` takes.
 
