@@ -1,7 +1,8 @@
 """Immutable records that are cheap to make.
 
 A frozen dataclass sets each attribute through ``object.__setattr__``: one of ten fields takes five
-times as long to make as the same one without, and a prediction makes hundreds.
+times as long to make as the same one without, and a prediction makes hundreds
+(docs/decisions/0012).
 """
 
 from __future__ import annotations
