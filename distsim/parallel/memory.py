@@ -11,6 +11,7 @@ an upper bound. `distsim.prediction.memory_timeline` says what is there at one t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from distsim.parallel.data import DataParallel, Domain, shards
@@ -18,7 +19,6 @@ from distsim.parallel.offload import Offload
 from distsim.parallel.plan import Plan
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Unit
-from distsim.record import record
 from distsim.workload.footprint import Footprint
 from distsim.workload.op import Numerics
 
@@ -32,7 +32,7 @@ PLAIN = Footprint()
 FRAGMENTATION = 0.04
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Buffers:
     """Bytes that one rank of a stage needs for a while, each at its own peak.
 
@@ -75,7 +75,7 @@ class Buffers:
         return self.passing_bytes + self.compression_bytes + self.reserved_bytes
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class Update:
     """Bytes that one rank of a stage needs while the optimizer updates its share.
 
@@ -102,7 +102,7 @@ class Update:
         return max(self.arrays_bytes, self.norm_bytes)
 
 
-@record
+@dataclass(frozen=True, slots=True)
 class StageMemory:
     """Bytes on one rank of a stage at its peak.
 
