@@ -101,13 +101,13 @@ def in_flight_bytes(
     kinds = tuple([of.kind_of for of in held])
     levels = _IN_FLIGHT.get((Same(orders), kinds), lambda: _levels(orders, kinds), _Levels.nbytes)
     width = levels.width
-    kept = np.asarray([of.saved_bytes + (0.0,) * (width - len(of.saved_bytes)) for of in held])
-    if levels.counts.shape[1] > width:
+    each = [of.saved_bytes + (0.0,) * (width - len(of.saved_bytes)) for of in held]
+    if len(levels.counts) > width:
         more = [of.weight_bytes + (0.0,) * (width - len(of.weight_bytes)) for of in held]
-        kept = np.concatenate([kept, more], axis=1)
-    bytes_ = levels.counts[:, 0] * kept[levels.stage, 0]
-    for column in range(1, levels.counts.shape[1]):
-        bytes_ += levels.counts[:, column] * kept[levels.stage, column]
+        each = [saved + weight for saved, weight in zip(each, more, strict=True)]
+    bytes_: Floats = np.zeros(len(levels.stage))
+    for count, kept in zip(levels.counts, np.asarray(each).T, strict=True):
+        bytes_ += count * kept[levels.stage]
     out: list[float] = np.maximum.reduceat(bytes_, levels.begin).tolist()
     return out
 
@@ -146,7 +146,7 @@ class _Levels:
     ----------
     width : int
         Kinds of chunks.
-    counts : float64[levels, width or 2 width]
+    counts : float64[width or 2 width, levels]
         By kind of chunk: those between forward pass and (input) gradient, then those between input
         gradient and weight gradient, if these are apart.
     stage : int64[levels]
@@ -175,7 +175,7 @@ def _levels(orders: Sequence[Actions], kinds: Sequence[Sequence[int]]) -> _Level
         most = _most_in_flight(orders)
         if most is not None:
             at = np.arange(len(orders))
-            return _Levels(1, most[:, None], at, at)
+            return _Levels(1, most[None, :], at, at)
     # A row before each stage, so that what was there before it can be taken off.
     starts = np.cumsum([0, *(1 + len(order) for order in orders)])
     rows, begin = int(starts[-1]), starts[:-1]
@@ -186,17 +186,17 @@ def _levels(orders: Sequence[Actions], kinds: Sequence[Sequence[int]]) -> _Level
     stage = np.repeat(np.arange(len(orders)), np.diff(starts))
     at = np.arange(rows)
     width, apart = 1 + int(column.max(initial=0)), any((o.kind == INPUT).any() for o in orders)
-    changes = np.zeros((rows, 2 * width if apart else width))
-    changes[at, column] = np.where(kind == FORWARD, 1, np.where(kind == WEIGHT, 0, -1))
+    changes = np.zeros((2 * width if apart else width, rows))
+    changes[column, at] = np.where(kind == FORWARD, 1, np.where(kind == WEIGHT, 0, -1))
     if apart:
-        changes[at, width + column] = (kind == INPUT) * 1 - (kind == WEIGHT)
-    changes[begin] = 0.0
-    total = np.cumsum(changes, axis=0)
+        changes[width + column, at] = (kind == INPUT) * 1 - (kind == WEIGHT)
+    changes[:, begin] = 0.0
+    total = np.cumsum(changes, axis=1)
     # What a pass frees is less than what there was before it.
     counted = (kind == FORWARD) | (kind == INPUT)
     counted[begin] = True
     own = stage[counted]
-    counts = total[counted] - total[begin][own]
+    counts = total[:, counted] - total[:, begin][:, own]
     return _Levels(width, counts, own, np.searchsorted(own, np.arange(len(orders))))
 
 
