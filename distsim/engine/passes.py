@@ -50,29 +50,18 @@ class _Stages:
         raise TypeError(f"a pass of {cell} s has nothing to run")
 
     def _cell(self, stage: int, cell: Cell, begin: float) -> float:
-        before = self.last[stage]
-        ends: list[float] = []
-        gate = begin
-        for i, (duration, after, gathers, reduces) in enumerate(cell.segments):
-            start = gate
-            gate = 0.0
-            for offset in after:
-                at = i + offset
-                end = ends[at] if at >= 0 else before
-                if end > start:
-                    start = end
+        end, start = self.last[stage], begin
+        for duration, gathers, reduces in cell.segments:
             for domain, amount in gathers:
-                previous = ends[-1] if ends else before
-                start = max(start, self._gather(stage, domain, amount, previous))
-            end = start + duration
-            ends.append(end)
+                start = max(start, self._gather(stage, domain, amount, end))
+            start = end = start + duration
             for domain, amount in reduces:
                 done = self._reduce(stage, domain, amount, end)
-                if self.of.blocking_reductions and done > gate:
-                    gate = done
-        self.last[stage] = ends[-1]
-        self.gate[stage] = max(ends[-1], gate)
-        return ends[-1]
+                if self.of.blocking_reductions and done > start:
+                    start = done
+        self.last[stage] = end
+        self.gate[stage] = start
+        return end
 
     def _leaving(self, stage: int, cell: Leaving, begin: float) -> float:
         """Run a pass whose gradients leave beside it; return its end."""

@@ -13,7 +13,7 @@ from distsim.program.actions import ClassProgram, Work
 from distsim.program.comm import Network, Transfers
 from distsim.program.compile import build_network
 from distsim.program.emit import Emitter
-from distsim.program.grouped import Hooks, grouped
+from distsim.program.grouped import Grouped, Hooks, grouped
 from distsim.program.groups import groups_of, inside_axes
 from distsim.program.inputs import Inputs, Variant
 from distsim.program.layout import ClassActions, Labels, named, patterns_of
@@ -68,7 +68,7 @@ class Program:
         return [part for step in steps for part in pricer.parts(step)]
 
 
-def _meeting_axes(network: Network, inputs: Inputs) -> tuple[frozenset[str], frozenset[str]]:
+def meeting_axes(network: Network, inputs: Inputs) -> tuple[frozenset[str], frozenset[str]]:
     """Say which axes inside layers share links with others at times that nobody knows beforehand.
 
     Returns
@@ -156,33 +156,22 @@ def emit(inputs: Inputs, network: Network) -> Callable[[Transfers], Program]:
     return program
 
 
-def laid_out(
-    inputs: Inputs, network: Network, pricers: Sequence[Pricer], *, whole: bool = False
-) -> list[ClassActions]:
-    """Lay out what each class of ranks runs on its compute stream; equal ones are one object.
-
-    Parameters
-    ----------
-    whole : bool
-        Collectives inside layers get no tasks of their own, whoever uses their links; kernels
-        beside them take what they take beside such a task, by themselves.
-    """
-    orders, variants_of = inputs.orders(), inputs.variants_of()
-    everywhere, hooked = _meeting_axes(network, inputs)
+def laid_out(inputs: Inputs, network: Network, pricers: Sequence[Pricer]) -> list[ClassActions]:
+    """Lay out what each class of ranks runs on its compute stream; equal ones are one object."""
+    orders, variants_of, groups = inputs.orders(), inputs.variants_of(), grouped_of(inputs)
+    everywhere, hooked = meeting_axes(network, inputs)
     data, batches = inputs.data, inputs.batches
-    hooks = Hooks(data.gather, data.reduce, batches, len(inputs.chunks[0]))
-    groups = grouped(orders, hooks, variants_of)
     different = {id(g.codes): g.codes for g in groups}
     apart = {key for key, codes in different.items() if named(batches, codes)}
     found: dict[tuple[int, int], ClassActions] = {}
     #: Stages that hold the same and do it in the same ways share their patterns.
     alike: dict[tuple[int, ...], list[Pattern]] = {}
     out, nothing = [], Cost()
-    conditions = _conditions(inputs, network, pricers)
+    conditions = conditions_of(inputs, network)
     for stage, key, pricer in zip(_stages(inputs, network), conditions, pricers, strict=True):
         if (stage, key) not in found:
             held = [v.chunks[stage] for v in inputs.variants]
-            between = update_cost(inputs.update, stage, pricer) if batches > 1 else nothing
+            between = _between(inputs, stage, pricer) if batches > 1 else nothing
             work = Work(
                 stage, held, variants_of, orders[stage], batches, data, between, inputs.restart_s
             )
@@ -190,17 +179,16 @@ def laid_out(
             at = (key, id(codes), *[id(chunks) for chunks in held])
             if at not in alike or id(codes) in apart:
                 alike[at] = patterns_of(
-                    work,
-                    codes,
-                    pricer,
-                    key,
-                    expand_all=everywhere,
-                    expand_hooked=hooked,
-                    whole=whole,
+                    work, codes, pricer, key, expand_all=everywhere, expand_hooked=hooked
                 )
             found[stage, key] = ClassActions(work, groups[stage], alike[at], pricer, key)
         out.append(found[stage, key])
     return out
+
+
+def _between(inputs: Inputs, stage: int, pricer: Pricer) -> Cost:
+    """Return what the update takes that runs between two batches without a flush."""
+    return update_cost(inputs.update, stage, pricer.device, pricer.dtype)
 
 
 def _stages(inputs: Inputs, network: Network) -> list[int]:
@@ -223,24 +211,31 @@ def _compute(
     ]
 
 
-def _conditions(inputs: Inputs, network: Network, pricers: Sequence[Pricer]) -> list[int]:
+def grouped_of(inputs: Inputs) -> tuple[Grouped, ...]:
+    """Return by stage which actions run together, and which of them are alike."""
+    data = inputs.data
+    hooks = Hooks(data.gather, data.reduce, inputs.batches, len(inputs.chunks[0]))
+    return grouped(inputs.orders(), hooks, inputs.variants_of())
+
+
+def conditions_of(inputs: Inputs, network: Network) -> list[int]:
     """Return by class a number for all that prices of steps depend on."""
-    axes = inside_axes(inputs.plan)
+    axes, ranks = inside_axes(inputs.plan), network.fold.example
 
     def found() -> list[tuple[int, ...]]:
-        groups = [network.groups[axis].of_rank[network.fold.example].tolist() for axis in axes]
-        own = zip(*groups, strict=True) if axes else [()] * len(pricers)
+        groups = [network.groups[axis].of_rank[ranks].tolist() for axis in axes]
+        own = zip(*groups, strict=True) if axes else [()] * len(ranks)
         return [tuple([network.alike(a, g) for a, g in zip(axes, of, strict=True)]) for of in own]
 
     # The network keeps what is its own: devices differ from case to case, as in a fit.
     links = network.known(("links inside", axes), found)
     known: dict[tuple[int, tuple[int, ...]], int] = {}
     out = []
-    for pricer, of in zip(pricers, links, strict=True):
-        at = (id(pricer.device), of)
-        if at not in known:
-            known[at] = _CONDITIONS.of((Same(pricer.device), inputs.dtype, of))
-        out.append(known[at])
+    for kind, of in zip(inputs.kinds()[ranks].tolist(), links, strict=True):
+        if (kind, of) not in known:
+            device = Same(inputs.devices[kind])
+            known[kind, of] = _CONDITIONS.of((device, inputs.dtype, of))
+        out.append(known[kind, of])
     return out
 
 
@@ -253,12 +248,14 @@ def pricers_of(inputs: Inputs, network: Network) -> list[Pricer]:
     ranks = network.fold.example
     kinds = inputs.kinds()[ranks].tolist()
     return [
-        _pricer(inputs, network, rank, kind)
+        pricer_of(inputs, network, rank, kind)
         for rank, kind in zip(ranks.tolist(), kinds, strict=True)
     ]
 
 
-def _pricer(inputs: Inputs, network: Network, rank: int, kind: int) -> Pricer:
+def pricer_of(inputs: Inputs, network: Network, rank: int, kind: int) -> Pricer:
+    """Return who prices the steps of a rank, whose device is of some kind."""
+
     def collective_s(c: Collective) -> float:
         group = int(network.groups[c.axis].of_rank[rank])
         return network.collective_s(c.axis, group, c.name, c.size_bytes)
@@ -288,8 +285,12 @@ __all__ = [
     "Program",
     "Variant",
     "build",
+    "conditions_of",
     "emit",
+    "grouped_of",
     "groups_of",
     "laid_out",
+    "meeting_axes",
+    "pricer_of",
     "pricers_of",
 ]

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
-from distsim.program.pattern import Pattern
+from distsim.program.pattern import CostOf
+from distsim.program.pieces import Piece
 from distsim.record import record
-from distsim.store import OfEach, Same
 
 #: (domain, parameters)
 Hooked = tuple[int, float]
 
 
 class Segment(NamedTuple):
-    """One entry of a pass.
+    """A part of a pass, which runs after the one before.
 
     Attributes
     ----------
     duration_s : float
-    after : tuple of int
-        Offsets of the entries that it waits for; what reaches before the first is the last entry
-        of the pass before.
     gathers, reduces : tuple of (int, float)
         (domain, parameters) that it waits for, or that leave after it.
     """
 
     duration_s: float
-    after: tuple[int, ...]
     gathers: tuple[Hooked, ...]
     reduces: tuple[Hooked, ...]
 
@@ -40,14 +35,11 @@ class Cell:
     Attributes
     ----------
     segments : tuple of Segment
-    straight : bool
-        Each waits for the one before, and for no other.
     arriving, leaving : frozenset of (int, float)
         All that they wait for, and all that leave.
     """
 
     segments: tuple[Segment, ...]
-    straight: bool
     arriving: frozenset[Hooked]
     leaving: frozenset[Hooked]
 
@@ -87,37 +79,32 @@ class Arriving:
 AnyCell = float | Cell | Leaving | Arriving
 
 
-@lru_cache(maxsize=4096)
-def cells_of(patterns: Same) -> list[float | Cell]:
-    """Return what the patterns of a stage take, none of which has collectives of its own."""
-    every: Sequence[Pattern] = patterns.of
-    known: dict[int, float | Cell] = {}
-    for pattern in every:
-        if id(pattern) not in known:
-            known[id(pattern)] = _CELLS.get(pattern, _cell)
-    return [known[id(pattern)] for pattern in every]
+def cell_of(pieces: Sequence[Piece], cost_of: CostOf, restart_s: float) -> float | Cell:
+    """Return what the pieces of an action take, one after another.
 
-
-_CELLS = OfEach(8192)
-
-
-def _cell(pattern: Pattern) -> float | Cell:
-    if len(pattern) == 1 and not pattern[0].gathers and not pattern[0].reduces:
-        return pattern[0].cost.total_s
-    # Layers alike share their entries.
+    Parameters
+    ----------
+    cost_of : callable
+        Prices runs of steps.
+    restart_s : float
+        Time at the start in which the device waits for the host.
+    """
+    if len(pieces) == 1 and not pieces[0].gathers and not pieces[0].reduces:
+        return cost_of(pieces[0].runs).total_s + restart_s
+    # Layers alike have the same pieces, and then share their segments.
     known = {
         key: Segment(
-            e.cost.total_s,
-            e.after,
-            _amounts(e.gathers) if e.gathers else (),
-            _amounts(e.reduces) if e.reduces else (),
+            cost_of(p.runs).total_s,
+            _amounts(p.gathers) if p.gathers else (),
+            _amounts(p.reduces) if p.reduces else (),
         )
-        for key, e in {id(e): e for e in pattern}.items()
+        for key, p in {id(p): p for p in pieces}.items()
     }
     each = known.values()
+    segments = [known[id(p)] for p in pieces]
+    segments[0] = segments[0]._replace(duration_s=segments[0].duration_s + restart_s)
     return Cell(
-        tuple([known[id(e)] for e in pattern]),
-        all([segment.after == (-1,) for segment in each]),
+        tuple(segments),
         frozenset([hook for segment in each for hook in segment.gathers]),
         frozenset([hook for segment in each for hook in segment.reduces]),
     )
@@ -128,7 +115,7 @@ def in_brief(
     gather_s: Mapping[Hooked, float],
     reduce_s: Mapping[Hooked, tuple[float, ...]] | None,
 ) -> AnyCell:
-    """Say in brief what a cell does in which one segment follows another; others stay as they are.
+    """Say in brief what a cell does; those stay as they are that cannot be said so.
 
     Parameters
     ----------
@@ -137,8 +124,6 @@ def in_brief(
     reduce_s : mapping or None
         What its reductions take; None: something waits for them.
     """
-    if not cell.straight:
-        return cell
     if cell.arriving:
         return cell if cell.leaving else _arriving(cell, gather_s)
     if reduce_s is None:
@@ -146,7 +131,7 @@ def in_brief(
     end = 0.0
     last_s, all_s = (dict.fromkeys([domain for domain, _ in cell.leaving], 0.0) for _ in range(2))
     takes_s = {hook: sum(reduce_s[hook]) for hook in cell.leaving}
-    for duration, _, _, hooks in cell.segments:
+    for duration, _, hooks in cell.segments:
         end += duration
         for hook in hooks:
             domain, seconds = hook[0], takes_s[hook]
@@ -166,7 +151,7 @@ def _arriving(cell: Cell, gather_s: Mapping[Hooked, float]) -> Cell | Arriving:
         tuple(
             [
                 (duration, gather_s.get(hooks[0], -1.0) if hooks else -1.0)
-                for duration, _, hooks, _ in cell.segments
+                for duration, hooks, _ in cell.segments
             ]
         ),
     )
@@ -193,7 +178,7 @@ __all__ = [
     "Hooked",
     "Leaving",
     "Segment",
-    "cells_of",
+    "cell_of",
     "gathered",
     "in_brief",
 ]

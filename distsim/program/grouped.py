@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -173,6 +174,32 @@ def _hooked(kind: npt.NDArray[np.uint8], of: Ints, hooks: Hooks) -> tuple[Bools,
     return gather, reduce
 
 
+@lru_cache(maxsize=4096)
+def different(codes: Same, kinds: tuple[int, ...]) -> tuple[list[int], list[int]]:
+    """Return the codes that differ in more than which of some chunks alike it is.
+
+    Parameters
+    ----------
+    kinds : tuple of int
+        What each chunk is: as many numbers as there are kinds of them.
+
+    Returns
+    -------
+    firsts, which : list of int
+        The first codes of their like; of each code, which of these it is like.
+    """
+    known: dict[tuple[int, int], int] = {}
+    firsts: list[int] = []
+    which: list[int] = []
+    for code, _ in codes.of:
+        key = (code % CHUNK, kinds[code // CHUNK])
+        if key not in known:
+            known[key] = len(firsts)
+            firsts.append(code)
+        which.append(known[key])
+    return firsts, which
+
+
 def _last(key: Ints, places: Ints) -> Ints:
     """Return the last of some places for each key that they have."""
     found = np.full(int(key.max(initial=0)) + 1, -1, dtype=np.int64)
@@ -180,4 +207,4 @@ def _last(key: Ints, places: Ints) -> Ints:
     return found[found >= 0]
 
 
-__all__ = ["CHUNK", "KIND", "Codes", "Grouped", "Hooks", "grouped"]
+__all__ = ["CHUNK", "KIND", "Codes", "Grouped", "Hooks", "different", "grouped"]

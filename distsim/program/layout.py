@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +22,14 @@ from distsim.program.grouped import (
     REDUCES,
     Codes,
     Grouped,
+    different,
 )
 from distsim.program.pattern import Entry, Pattern, beside, pattern
 from distsim.program.pieces import cutting, joined, pieces
 from distsim.program.segment import Cost, Pricer
 from distsim.record import record
 from distsim.schedule.actions import LETTERS
-from distsim.store import Numbers, Same
+from distsim.store import Same
 
 Ints = npt.NDArray[np.int64]
 
@@ -197,7 +197,6 @@ def patterns_of(
     *,
     expand_all: frozenset[str],
     expand_hooked: frozenset[str],
-    whole: bool = False,
 ) -> list[Pattern]:
     """Choose a pattern for every kind of action of a stage.
 
@@ -210,16 +209,11 @@ def patterns_of(
     expand_all, expand_hooked : frozenset of str
         Axes whose collectives get tasks of their own in all actions, and in those that run beside
         gradients and parameters on the wire.
-    whole : bool
-        None gets one after all; see `laid_out`.
     """
     beside = expand_all | expand_hooked
-    about, how = _ABOUT.of((key, expand_all, beside, whole, work.restart_s)), cutting(work.data)
-    return _Maker(work, pricer, key, expand_all, beside, whole, about, how).patterns(codes)
-
-
-#: Numbers for what patterns depend on beside chunks and the kinds of actions.
-_ABOUT = Numbers(4096)
+    about = prices.about("patterns", key, expand_all, beside, work.restart_s)
+    maker = _Maker(work, pricer, key, expand_all, beside, about, cutting(work.data))
+    return maker.patterns(codes)
 
 
 def _held(work: Work, code: int) -> tuple[int, int, int]:
@@ -243,32 +237,6 @@ def _names(work: Work, one: int, other: int) -> str:
     return f"{_name(work, one)} with {_name(work, other)}"
 
 
-@lru_cache(maxsize=4096)
-def _different(codes: Same, kinds: tuple[int, ...]) -> tuple[list[int], list[int]]:
-    """Return the codes that differ in more than which of some chunks alike it is.
-
-    Parameters
-    ----------
-    kinds : tuple of int
-        What each chunk is: as many numbers as there are kinds of them.
-
-    Returns
-    -------
-    different, which : list of int
-        The first codes of their like; of each code, which of these it is like.
-    """
-    known: dict[tuple[int, int], int] = {}
-    different: list[int] = []
-    which: list[int] = []
-    for code, _ in codes.of:
-        key = (code % CHUNK, kinds[code // CHUNK])
-        if key not in known:
-            known[key] = len(different)
-            different.append(code)
-        which.append(known[key])
-    return different, which
-
-
 @record
 class _Maker:
     """Makes the patterns of a stage; `about` stands for all between `pricer` and itself.
@@ -281,7 +249,6 @@ class _Maker:
     key: Hashable
     expand: frozenset[str]
     expand_beside: frozenset[str]
-    whole: bool
     about: int
     how: Same
 
@@ -299,8 +266,8 @@ class _Maker:
         number: dict[int, int] = {}
         held = [chunk for chunks in self.work.variants for chunk in chunks]
         kinds = tuple([number.setdefault(id(chunk), len(number)) for chunk in held])
-        different, which = _different(Same(codes), kinds)
-        patterns = [self._pattern(code) for code in different]
+        firsts, which = different(Same(codes), kinds)
+        patterns = [self._pattern(code) for code in firsts]
         return [patterns[i] for i in which]
 
     def _pair(self, one: int, other: int) -> Pattern:
@@ -320,15 +287,12 @@ class _Maker:
 
         def made() -> Pattern:
             parts = pieces(held, self.how, kind=kind, gather=gather, reduce=reduce)
-            alone = expand if self.whole else frozenset[str]()
-            own = self.pricer
-            pricer = Pricer(own.device, own.dtype, own.collective_s, alone) if alone else own
             entries = pattern(
                 "",
                 parts,
                 self.pricer,
-                expand=frozenset() if self.whole else expand,
-                cost_of=lambda runs: prices.price((self.key, alone), pricer, runs),
+                expand=expand,
+                cost_of=lambda runs: prices.price((self.key, frozenset()), self.pricer, runs),
             )
             if work.restart_s:
                 restart = Cost(restart_s=work.restart_s)
@@ -339,7 +303,7 @@ class _Maker:
         if self.expand == self.expand_beside:
             flags &= ~AFTER_HOOK
         cuts = self.how if gather or reduce else None
-        entries = prices.pattern((self.about, flags, cuts), held, made)
+        entries = prices.action((self.about, flags, cuts), held, made)
         if code & ENDS_BATCH:
             update = Entry(f"optimizer stage {work.stage}", work.between, update=True)
             entries = [*entries, update]

@@ -14,20 +14,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from distsim.program.build import Inputs, laid_out, pricers_of
-from distsim.program.cells import AnyCell, Cell, Hooked, cells_of, gathered, in_brief
+from distsim.program.build import Inputs, grouped_of
+from distsim.program.cells import AnyCell, Cell, Hooked, gathered, in_brief
 from distsim.program.comm import Network
 from distsim.program.compile import build_network
+from distsim.program.grouped import Grouped
 from distsim.program.groups import groups_of
-from distsim.program.layout import ClassActions
 from distsim.program.links import ahead_of, phases
 from distsim.program.repeat import Cut, cut
 from distsim.program.route import Route, route_of
-from distsim.program.segment import Pricer
+from distsim.program.stage_cells import cells_of
 from distsim.program.tail import update_cost
 from distsim.record import record
 from distsim.schedule import Actions, actions, paired
-from distsim.store import Same
 
 
 @record
@@ -125,12 +124,11 @@ def _outline(inputs: Inputs, orders: Sequence[Actions], of: Cut | None) -> Outli
     )
     if len(network.fold.example) != plan.pp:
         return None
-    pricers = pricers_of(inputs, network)
-    laid = laid_out(inputs, network, pricers, whole=True)
-    route = route_of(inputs, orders, [a.groups for a in laid], of)
+    groups = grouped_of(inputs)
+    route = route_of(inputs, orders, groups, of)
     if route is None:
         return None
-    return _Maker(inputs, network, pricers, laid, route).outline()
+    return _Maker(inputs, network, groups, cells_of(inputs, network, groups), route).outline()
 
 
 #: Amounts of gathers and of reductions whose times are kept, for links of each kind.
@@ -169,12 +167,12 @@ class _Maker:
         self,
         inputs: Inputs,
         network: Network,
-        pricers: Sequence[Pricer],
-        actions: Sequence[ClassActions],
+        groups: Sequence[Grouped],
+        cells: Sequence[Sequence[float | Cell]],
         route: Route,
     ) -> None:
-        self.inputs, self.network, self.pricers = inputs, network, pricers
-        self.actions, self.route = actions, route
+        self.inputs, self.network, self.route = inputs, network, route
+        self.groups, self.cells = groups, cells
         self._seen: dict[tuple[int, ...], _Hooks] = {}
         #: Of each stage; one object for stages that do the same between the same links.
         self.stages = self._stages()
@@ -202,12 +200,15 @@ class _Maker:
 
     def _updates(self) -> list[float]:
         """Return what the update takes, by stage; stages that hold the same share it."""
-        update, known = self.inputs.update, dict[tuple[int, int], float]()
+        inputs, update = self.inputs, self.inputs.update
+        kinds = inputs.kinds()[self.network.fold.example].tolist()
+        known: dict[tuple[int, int], float] = {}
         out = []
-        for stage, pricer in enumerate(self.pricers):
-            key = (id(update.works[stage]), id(pricer.device))
+        for stage, kind in enumerate(kinds):
+            key = (id(update.works[stage]), kind)
             if key not in known:
-                known[key] = update_cost(update, stage, pricer).total_s
+                cost = update_cost(update, stage, inputs.devices[kind], inputs.dtype)
+                known[key] = cost.total_s
             out.append(known[key])
         return out
 
@@ -249,7 +250,7 @@ class _Maker:
             # A stage that sends nothing along the axis is in no group.
             return [(g, network.alike(axis, g) if g >= 0 else -1) for g in self._groups(axis)]
 
-        return network.known(("links", axis), found)
+        return network.known(("sends", axis), found)
 
     def _stages(self) -> list[_Stage]:
         network, domains = self.network, self.inputs.data.domains
@@ -262,15 +263,14 @@ class _Maker:
             ("links", *axes),
             lambda: [
                 tuple([network.alike(axis, self._groups(axis)[stage]) for axis in axes])
-                for stage in range(len(self.actions))
+                for stage in range(len(self.cells))
             ],
         )
-        for laid, links in zip(self.actions, every, strict=True):
-            key = (id(laid.patterns), links)
+        for stage, (cells, links) in enumerate(zip(self.cells, every, strict=True)):
+            key = (id(cells), links)
             if key not in known:
-                cells = cells_of(Same(laid.patterns))
                 seen = brief.setdefault(links, {})
-                known[key] = self._stage(laid.work.stage, cells, self._hooks(links), seen)
+                known[key] = self._stage(stage, cells, self._hooks(links), seen)
             out.append(known[key])
         return out
 
@@ -320,7 +320,7 @@ class _Maker:
         data = self.inputs.data
         out: dict[tuple[int, int], list[int]] = {}
         known: dict[int, list[dict[int, list[float]]]] = {}
-        for stage, laid in enumerate(self.actions):
+        for stage, groups in enumerate(self.groups):
             cells = self.stages[stage].entries
             if id(cells) not in known:
                 known[id(cells)] = [gathered(cells, d) for d in range(len(data.domains))]
@@ -328,7 +328,7 @@ class _Maker:
                 if each and data.domains[d].shard > 1:
                     chosen = np.zeros(len(cells), dtype=bool)
                     chosen[list(each)] = True
-                    runs = laid.groups.pattern_of
+                    runs = groups.pattern_of
                     runs = runs[chosen[runs]].tolist()
                     amounts = np.asarray([a for number in runs for a in each[number]])
                     out[stage, d] = ahead_of(amounts, data).tolist()
@@ -336,7 +336,7 @@ class _Maker:
 
     def _parameters(self, stage: int, domain: int) -> float:
         held = self.inputs.data.domains[domain]
-        return sum(held.parameters(c) for c in self.actions[stage].work.variants[0])
+        return sum(held.parameters(c) for c in self.inputs.chunks[stage])
 
     def _reductions(self) -> list[Collective]:
         """Return what is reduced after the last pass."""

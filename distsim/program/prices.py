@@ -1,14 +1,17 @@
-"""Prices of steps and patterns of actions, each found once for all programs of this process."""
+"""Prices of steps and what actions are laid out as, each found once for all of this process."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step
-from distsim.program.pattern import Pattern
 from distsim.program.pieces import Runs
 from distsim.program.segment import Cost, Pricer
+from distsim.store import Numbers
+
+T = TypeVar("T")
 
 
 class _Known:
@@ -19,7 +22,7 @@ class _Known:
     too many.
     """
 
-    MOST_RUNS, MOST_PATTERNS = 10_000, 20_000
+    MOST_RUNS, MOST_ACTIONS = 10_000, 20_000
 
     def __init__(self) -> None:
         self.forget()
@@ -27,15 +30,15 @@ class _Known:
     def forget(self) -> None:
         """Forget everything."""
         self.prices: dict[Hashable, dict[int, tuple[tuple[Step, ...], Cost]]] = {}
-        self.patterns: dict[Hashable, tuple[Chunk, Pattern]] = {}
-        self.stages: dict[Hashable, tuple[Sequence[Sequence[Chunk]], list[Pattern]]] = {}
+        self.actions: dict[Hashable, tuple[Chunk, Any]] = {}
+        self.stages: dict[Hashable, tuple[Sequence[Sequence[Chunk]], list[Any]]] = {}
         self.runs = 0
 
     def bounded(self) -> None:
         """Forget everything if it is too much."""
         if (
             self.runs > self.MOST_RUNS
-            or max(len(self.patterns), len(self.stages)) > self.MOST_PATTERNS
+            or max(len(self.actions), len(self.stages)) > self.MOST_ACTIONS
         ):
             self.forget()
 
@@ -70,18 +73,27 @@ def price(key: Hashable, pricer: Pricer, runs: Runs) -> Cost:
     return Cost(compute, tensor, context, expert, host, restart)
 
 
-def pattern(key: Hashable, chunk: Chunk, made: Callable[[], Pattern]) -> Pattern:
-    """Return a pattern; `key` says all that it depends on beside the chunk."""
+def about(*what: Hashable) -> int:
+    """Return a number for what actions depend on beside chunks and kinds, for keys of the below."""
+    return _ABOUT.of(what)
+
+
+_ABOUT = Numbers(4096)
+
+
+def action(key: Hashable, chunk: Chunk, made: Callable[[], T]) -> T:
+    """Return what an action is laid out as; `key` says all that it depends on beside the chunk."""
     at = (key, id(chunk))
-    if at not in _KNOWN.patterns:
-        _KNOWN.patterns[at] = (chunk, made())
-    return _KNOWN.patterns[at][1]
+    if at not in _KNOWN.actions:
+        _KNOWN.actions[at] = (chunk, made())
+    value: T = _KNOWN.actions[at][1]
+    return value
 
 
 def stage(
-    key: Hashable, variants: Sequence[Sequence[Chunk]], made: Callable[[], list[Pattern]]
-) -> list[Pattern]:
-    """Return the patterns of a stage; `key` says all that they depend on beside the chunks."""
+    key: Hashable, variants: Sequence[Sequence[Chunk]], made: Callable[[], list[T]]
+) -> list[T]:
+    """Return the actions of a stage; `key` says all that they depend on beside the chunks."""
     at = (key, *[id(chunks) for chunks in variants])
     if at not in _KNOWN.stages:
         _KNOWN.bounded()
@@ -89,4 +101,4 @@ def stage(
     return _KNOWN.stages[at][1]
 
 
-__all__ = ["pattern", "price", "stage"]
+__all__ = ["about", "action", "price", "stage"]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from distsim.cost.kernel import price
+from distsim.hardware.device import Device
 from distsim.parallel.data import DataParallel
 from distsim.program.actions import ClassProgram
 from distsim.program.comm import Network
@@ -112,7 +113,7 @@ def finish(
         if copies is not None:
             beside_s = emitter.work_s(program.first, program.count)
             ready[program.index] = copies.update(program, ready[program.index], beside_s)
-        cost = update_cost(update, program.stage, pricer)
+        cost = update_cost(update, program.stage, pricer.device, pricer.dtype)
         label = f"optimizer stage {program.stage}"
         _kernels(emitter, program, labels, label, cost, TaskKind.OPTIMIZER, ready, pricer)
     if copies is not None:
@@ -121,9 +122,9 @@ def finish(
         _gather(emitter, network, programs, data, ready)
 
 
-def update_cost(update: Update, stage: int, pricer: Pricer) -> Cost:
+def update_cost(update: Update, stage: int, device: Device, dtype: str) -> Cost:
     """Return the cost of the update kernels of one rank of a stage."""
-    kernels = price(update.works[stage], pricer.device, pricer.dtype)
+    kernels = price(update.works[stage], device, dtype)
     return Cost(kernels.device_s, host_s=kernels.host_s)
 
 
