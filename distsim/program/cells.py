@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from distsim.program.pattern import CostOf
@@ -102,7 +103,8 @@ def cell_of(pieces: Sequence[Piece], cost_of: CostOf, restart_s: float) -> float
     }
     each = known.values()
     segments = [known[id(p)] for p in pieces]
-    segments[0] = segments[0]._replace(duration_s=segments[0].duration_s + restart_s)
+    if restart_s:
+        segments[0] = segments[0]._replace(duration_s=segments[0].duration_s + restart_s)
     return Cell(
         tuple(segments),
         frozenset([hook for segment in each for hook in segment.gathers]),
@@ -128,17 +130,19 @@ def in_brief(
         return cell if cell.leaving else _arriving(cell, gather_s)
     if reduce_s is None:
         return cell
-    end = 0.0
-    last_s, all_s = (dict.fromkeys([domain for domain, _ in cell.leaving], 0.0) for _ in range(2))
-    takes_s = {hook: sum(reduce_s[hook]) for hook in cell.leaving}
-    for duration, _, hooks in cell.segments:
-        end += duration
-        for hook in hooks:
-            domain, seconds = hook[0], takes_s[hook]
-            last = last_s[domain]
-            last_s[domain] = (last if last > end else end) + seconds
-            all_s[domain] += seconds
-    return Leaving(end, tuple([(domain, last, all_s[domain]) for domain, last in last_s.items()]))
+    ends = list(accumulate([segment.duration_s for segment in cell.segments]))
+    queues = []
+    for domain in {domain for domain, _ in cell.leaving}:
+        takes_s = {hook: sum(reduce_s[hook]) for hook in cell.leaving if hook[0] == domain}
+        last = all_s = 0.0
+        for end, (_, _, hooks) in zip(ends, cell.segments, strict=True):
+            for hook in hooks:
+                if hook in takes_s:
+                    seconds = takes_s[hook]
+                    last = (last if last > end else end) + seconds
+                    all_s += seconds
+        queues.append((domain, last, all_s))
+    return Leaving(ends[-1], tuple(queues))
 
 
 def _arriving(cell: Cell, gather_s: Mapping[Hooked, float]) -> Cell | Arriving:
