@@ -115,6 +115,9 @@ def _parallel(scenarios: dict[int, Scenario], jobs: int) -> Results:
             for future in done:
                 yield from future.result()
     except KeyboardInterrupt:
+        # The pool's own thread says of what is left that it failed. Where that is cancelled already
+        # the thread ends with an error, the processes live on, and this one waits for them.
+        running = set()
         executor.shutdown(wait=False, kill_workers=True)
         raise
     finally:

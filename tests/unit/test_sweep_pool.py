@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from joblib.externals import loky
 
 import distsim as ds
 from distsim.errors import UsageError
@@ -233,3 +235,34 @@ def test_dask_with_a_worker_that_is_killed_midway(
 def test_dask_workers_of_another_version_are_refused(tmp_path: Path) -> None:
     said = _on_a_cluster("version", tmp_path)["said"]
     assert said.startswith("DS684: the Dask workers cannot evaluate: another version")
+
+
+class _Waiting:
+    """A pool none of whose tasks has begun."""
+
+    def __init__(self) -> None:
+        self.futures: list[Future[object]] = []
+        self.ended: dict[str, bool] = {}
+
+    def submit(self, *_: object) -> Future[object]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+    def shutdown(self, **how: bool) -> None:
+        self.ended = how
+
+
+def test_an_interrupt_leaves_tasks_that_wait_to_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread fails on a task that was cancelled, and then no process ends."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    executor = _Waiting()
+    monkeypatch.setattr(loky, "get_reusable_executor", lambda **_: executor)
+    monkeypatch.setattr(pool, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(Loky(2).run(scenarios(3)))
+    assert executor.ended == {"wait": False, "kill_workers": True}
+    assert len(executor.futures) == 3
+    assert not any(future.cancelled() for future in executor.futures)
