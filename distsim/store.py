@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from itertools import count
 from typing import Any, TypeVar
 
-S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -26,30 +25,6 @@ class Same:
 
     def __hash__(self) -> int:
         return id(self.of)
-
-
-class OfEach:
-    """What was made of each of some objects, which are told apart by identity and kept.
-
-    Parameters
-    ----------
-    most : int
-        Objects that are remembered; all are forgotten when there are more.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._of: dict[int, tuple[Any, Any]] = {}
-
-    def get(self, of: S, make: Callable[[S], T]) -> T:
-        """Return what `make` returns, or returned before, for an object."""
-        found = self._of.get(id(of))
-        if found is None:
-            if len(self._of) >= self.most:
-                self._of.clear()
-            found = self._of[id(of)] = (of, make(of))
-        value: T = found[1]
-        return value
 
 
 class Store:
@@ -130,6 +105,8 @@ def seldom_collected() -> Iterator[None]:
     for cycles among all that is kept takes a sixth of the time.
     """
     before = gc.get_threshold()
+    # Objects made and not freed between two looks at the young ones. With what they hold they take
+    # 350 bytes each, measured over the space of benchmarks/prediction_speed.py.
     gc.set_threshold(1_000_000, 20, 100)
     try:
         yield
@@ -158,4 +135,4 @@ class Interned:
         return kept
 
 
-__all__ = ["Interned", "Numbers", "OfEach", "Same", "Store", "seldom_collected"]
+__all__ = ["Interned", "Numbers", "Same", "Store", "seldom_collected"]

@@ -58,15 +58,13 @@ class Chunk:
     counted: tuple[tuple[Unit, int], ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        turns = []
-        times: dict[int, int] = {}
-        for key, alike in groupby(self.units, id):
-            members = list(alike)
-            turns.append((members[0], len(members)))
-            times[key] = times.get(key, 0) + len(members)
-        different = {id(unit): unit for unit, _ in turns}
-        counted = tuple([(unit, times[key]) for key, unit in different.items()])
-        object.__setattr__(self, "turns", tuple(turns))
+        groups = [list(alike) for _, alike in groupby(self.units, id)]
+        turns = tuple([(members[0], len(members)) for members in groups])
+        times: dict[int, tuple[Unit, int]] = {}
+        for unit, number in turns:
+            times[id(unit)] = (unit, times.get(id(unit), (unit, 0))[1] + number)
+        counted = tuple(times.values())
+        object.__setattr__(self, "turns", turns)
         object.__setattr__(self, "counted", counted)
         for name in ("parameters", "expert_parameters", "saved_bytes", "weight_bytes"):
             total = sum([number * getattr(unit, name) for unit, number in counted])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -193,23 +193,11 @@ def memory(case: Case) -> Memory:
         known[key].with_activations(active) for key, active in zip(keys, in_flight, strict=True)
     ]
     # The stage that is nearest to what its smallest device has.
-    room = _room_bytes(inputs)
-    peaks = [(stages[s].peak_bytes, room[s]) for s in _fullest(keys, in_flight, room)]
+    peaks = [(s.peak_bytes, room) for s, room in zip(stages, _room_bytes(inputs), strict=True)]
     peak, capacity = max(peaks, key=lambda pair: pair[0] / pair[1])
     gaps = case.footprint.fragmentation
     share = FRAGMENTATION if gaps is None else gaps
     return Memory(peak, capacity, tuple(stages), plan, share)
-
-
-def _fullest(
-    held: Sequence[Hashable], in_flight: Sequence[float], room: Sequence[float]
-) -> Iterable[int]:
-    """Return of stages that hold the same and have the same room the one with most in flight."""
-    most: dict[tuple[Hashable, float], int] = {}
-    for stage, key in enumerate(zip(held, room, strict=True)):
-        if in_flight[stage] > in_flight[most.setdefault(key, stage)]:
-            most[key] = stage
-    return most.values()
 
 
 def _room_bytes(inputs: Inputs) -> list[float]:

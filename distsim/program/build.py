@@ -161,34 +161,29 @@ def laid_out(inputs: Inputs, network: Network, pricers: Sequence[Pricer]) -> lis
     orders, variants_of, groups = inputs.orders(), inputs.variants_of(), grouped_of(inputs)
     everywhere, hooked = meeting_axes(network, inputs)
     data, batches = inputs.data, inputs.batches
-    different = {id(g.codes): g.codes for g in groups}
-    apart = {key for key, codes in different.items() if named(batches, codes)}
     found: dict[tuple[int, int], ClassActions] = {}
     #: Stages that hold the same and do it in the same ways share their patterns.
     alike: dict[tuple[int, ...], list[Pattern]] = {}
-    out, nothing = [], Cost()
+    out = []
     conditions = conditions_of(inputs, network)
     for stage, key, pricer in zip(_stages(inputs, network), conditions, pricers, strict=True):
         if (stage, key) not in found:
             held = [v.chunks[stage] for v in inputs.variants]
-            between = _between(inputs, stage, pricer) if batches > 1 else nothing
+            between = Cost()
+            if batches > 1:
+                between = update_cost(inputs.update, stage, pricer.device, pricer.dtype)
             work = Work(
                 stage, held, variants_of, orders[stage], batches, data, between, inputs.restart_s
             )
             codes = groups[stage].codes
             at = (key, id(codes), *[id(chunks) for chunks in held])
-            if at not in alike or id(codes) in apart:
+            if at not in alike or named(batches, codes):
                 alike[at] = patterns_of(
                     work, codes, pricer, key, expand_all=everywhere, expand_hooked=hooked
                 )
             found[stage, key] = ClassActions(work, groups[stage], alike[at], pricer, key)
         out.append(found[stage, key])
     return out
-
-
-def _between(inputs: Inputs, stage: int, pricer: Pricer) -> Cost:
-    """Return what the update takes that runs between two batches without a flush."""
-    return update_cost(inputs.update, stage, pricer.device, pricer.dtype)
 
 
 def _stages(inputs: Inputs, network: Network) -> list[int]:

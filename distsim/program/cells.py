@@ -117,7 +117,7 @@ def in_brief(
     gather_s: Mapping[Hooked, float],
     reduce_s: Mapping[Hooked, tuple[float, ...]] | None,
 ) -> AnyCell:
-    """Say in brief what a cell does; those stay as they are that cannot be said so.
+    """Say in brief what a cell does; one that cannot be put so stays as it is.
 
     Parameters
     ----------

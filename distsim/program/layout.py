@@ -22,7 +22,6 @@ from distsim.program.grouped import (
     REDUCES,
     Codes,
     Grouped,
-    different,
 )
 from distsim.program.pattern import Entry, Pattern, beside, pattern
 from distsim.program.pieces import cutting, joined, pieces
@@ -257,18 +256,7 @@ class _Maker:
         work = self.work
         if named(work.batches, codes):
             return [self._pattern(a) if b < 0 else self._pair(a, b) for a, b in codes]
-        hooked = any([a & (GATHERS | REDUCES) for a, _ in codes])
-        key = (self.about, Same(codes), self.how if hooked else None)
-        return prices.stage(key, work.variants, lambda: self._alike(codes))
-
-    def _alike(self, codes: Codes) -> list[Pattern]:
-        """Return the patterns of single actions; chunks alike do the same."""
-        number: dict[int, int] = {}
-        held = [chunk for chunks in self.work.variants for chunk in chunks]
-        kinds = tuple([number.setdefault(id(chunk), len(number)) for chunk in held])
-        firsts, which = different(Same(codes), kinds)
-        patterns = [self._pattern(code) for code in firsts]
-        return [patterns[i] for i in which]
+        return prices.stage(self.about, self.how, codes, work.variants, self._pattern)
 
     def _pair(self, one: int, other: int) -> Pattern:
         first, second = (

@@ -12,7 +12,7 @@ from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step, Unit
 from distsim.record import record
 from distsim.schedule import BACKWARD, FORWARD, INPUT
-from distsim.store import Interned, OfEach, Same
+from distsim.store import Interned, Same
 from distsim.workload.op import stream
 
 #: Weights of fewer parameters (norms, biases) are never dropped: they go with the next larger one.
@@ -27,8 +27,6 @@ Runs = tuple[tuple[tuple[Step, ...], int], ...]
 
 def joined(runs: Runs) -> tuple[Step, ...]:
     """Return the steps of runs, in order."""
-    if len(runs) == 1 and runs[0][1] == 1:
-        return runs[0][0]
     return tuple(chain.from_iterable([steps * times for steps, times in runs]))
 
 
@@ -89,13 +87,12 @@ def cutting(data: DataParallel) -> Same:
 
     How many ranks there are does not, unless gradients are compressed or copied to lists.
     """
-    return _HOW.get(data, _cutting)
+    return _cutting(Same(data))
 
 
-_HOW = OfEach(2048)
-
-
-def _cutting(data: DataParallel) -> Same:
+@lru_cache(maxsize=2048)
+def _cutting(of: Same) -> Same:
+    data: DataParallel = of.of
     domains = data.domains
     if data.compression is None and not data.handover.lists:
         domains = tuple([Domain(d.name, 1) for d in domains])
@@ -142,10 +139,8 @@ def _amounts(
 ) -> tuple[list[frozenset[float]], list[frozenset[float]]]:
     made = _pieces(of, how, kind, gather, reduce)
     domains = range(len(how.of.domains))
-    gathers, reduces = (
-        {p.gathers for p in made if p.gathers},
-        {p.reduces for p in made if p.reduces},
-    )
+    gathers = {p.gathers for p in made if p.gathers}
+    reduces = {p.reduces for p in made if p.reduces}
     return (
         [frozenset([held[d] for held in gathers]) - {0.0} for d in domains],
         [frozenset([held[d] for held in reduces]) - {0.0} for d in domains],
@@ -155,9 +150,9 @@ def _amounts(
 def _cut(
     chunk: Chunk, data: DataParallel, kind: int, gather: bool, reduce: bool
 ) -> Sequence[Piece]:
-    received = chunk.receives_forward if kind == FORWARD else ()
-    if kind in (BACKWARD, INPUT):
-        received = chunk.receives_backward
+    back = (chunk.receives_backward, chunk.ends_backward)
+    around = {FORWARD: (chunk.receives_forward, chunk.ends_forward), BACKWARD: back, INPUT: back}
+    received, ends = around.get(kind, ((), ()))
     if gather or (reduce and data.per_unit):
         cut = _by_weight if data.handover.by_weight else _by_unit
         out = cut(chunk, data, kind, gather, reduce)
@@ -170,8 +165,7 @@ def _cut(
         out = [Piece(tuple([(unit.steps(kind), times) for unit, times in _turns(chunk, kind)]))]
     if not out:
         return [Piece(((received, 1),))]
-    ends = {FORWARD: chunk.ends_forward, BACKWARD: chunk.ends_backward, INPUT: chunk.ends_backward}
-    out[-1] = out[-1].between((), ends.get(kind, ()))
+    out[-1] = out[-1].between((), ends)
     out[0] = out[0].between(received, ())
     return out
 

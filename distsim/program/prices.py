@@ -7,9 +7,10 @@ from typing import Any, TypeVar
 
 from distsim.parallel.stages import Chunk
 from distsim.parallel.step import Step
+from distsim.program.grouped import GATHERS, REDUCES, Codes, different
 from distsim.program.pieces import Runs
 from distsim.program.segment import Cost, Pricer
-from distsim.store import Numbers
+from distsim.store import Numbers, Same
 
 T = TypeVar("T")
 
@@ -91,13 +92,34 @@ def action(key: Hashable, chunk: Chunk, made: Callable[[], T]) -> T:
 
 
 def stage(
-    key: Hashable, variants: Sequence[Sequence[Chunk]], made: Callable[[], list[T]]
+    number: int,
+    how: Same,
+    codes: Codes,
+    variants: Sequence[Sequence[Chunk]],
+    made: Callable[[int], T],
 ) -> list[T]:
-    """Return the actions of a stage; `key` says all that they depend on beside the chunks."""
-    at = (key, *[id(chunks) for chunks in variants])
+    """Return what the kinds of actions of a stage, none of them pairs, are laid out as.
+
+    Parameters
+    ----------
+    number : int
+        See `about`.
+    how : Same
+        What cuts actions, see `pieces.cutting`.
+    variants : sequence of sequence of Chunk
+        ``[variant][chunk]``
+    made : callable
+        Lays out a kind of action, by its code; it is asked once for chunks alike.
+    """
+    hooked = any([code & (GATHERS | REDUCES) for code, _ in codes])
+    at = (number, Same(codes), how if hooked else None, *[id(chunks) for chunks in variants])
     if at not in _KNOWN.stages:
         _KNOWN.bounded()
-        _KNOWN.stages[at] = (variants, made())
+        chunks: dict[int, int] = {}
+        kinds = [chunks.setdefault(id(c), len(chunks)) for held in variants for c in held]
+        firsts, which = different(Same(codes), tuple(kinds))
+        each = [made(code) for code in firsts]
+        _KNOWN.stages[at] = (variants, [each[i] for i in which])
     return _KNOWN.stages[at][1]
 
 

@@ -9,20 +9,10 @@ from distsim.program import prices
 from distsim.program.build import conditions_of, meeting_axes, pricer_of
 from distsim.program.cells import Cell, cell_of
 from distsim.program.comm import Network
-from distsim.program.grouped import (
-    AFTER_HOOK,
-    CHUNK,
-    GATHERS,
-    KIND,
-    REDUCES,
-    Codes,
-    Grouped,
-    different,
-)
+from distsim.program.grouped import AFTER_HOOK, CHUNK, GATHERS, KIND, REDUCES, Codes, Grouped
 from distsim.program.inputs import Inputs
 from distsim.program.pieces import cutting, pieces
 from distsim.program.segment import Pricer
-from distsim.store import Same
 
 
 def cells_of(
@@ -85,21 +75,13 @@ class _Stage:
 
     def cells(self, codes: Codes) -> list[float | Cell]:
         """Return the cells of kinds of actions, none of which are pairs."""
-        hooked = any([code & (GATHERS | REDUCES) for code, _ in codes])
-        key = (self.about, Same(codes), self.how if hooked else None)
-        return prices.stage(key, self.held, lambda: self._cells(codes))
+        return prices.stage(self.about, self.how, codes, self.held, self._cell)
 
-    def _cells(self, codes: Codes) -> list[float | Cell]:
-        chunks = [chunk for variant in self.held for chunk in variant]
-        number: dict[int, int] = {}
-        kinds = tuple([number.setdefault(id(chunk), len(number)) for chunk in chunks])
-        firsts, which = different(Same(codes), kinds)
-        cells = [self._cell(code, chunks[code // CHUNK]) for code in firsts]
-        return [cells[i] for i in which]
-
-    def _cell(self, code: int, chunk: Chunk) -> float | Cell:
-        """Return the cell of a kind of action, of some chunk."""
-        flags = code % CHUNK
+    def _cell(self, code: int) -> float | Cell:
+        """Return the cell of a kind of action."""
+        number, flags = divmod(code, CHUNK)
+        variant, place = divmod(number, len(self.held[0]))
+        chunk = self.held[variant][place]
         alone = self.beside if flags & AFTER_HOOK else self.always
         gather, reduce = bool(flags & GATHERS), bool(flags & REDUCES)
         if self.always == self.beside:

@@ -32,9 +32,6 @@ class Axis(StrEnum):
     EXPERTS = "experts"  #: the experts of a layer are dealt out, and each of them may be divided
 
 
-_DIMENSIONS = ("batch", "m", "n", "k")
-
-
 @record
 class Work:
     """One kernel.
@@ -87,13 +84,18 @@ class Work:
             return self
         along = split or self.split
         flop, traffic = self.flop / parts, self.stream_bytes / parts
-        batch, m, n, k = (
-            size / parts if along == name else size
-            for name, size in zip(_DIMENSIONS, (self.batch, self.m, self.n, self.k), strict=True)
-        )
-        operand, result = self.operand_bytes, self.result_bytes
+        size = {"batch": self.batch, "m": self.m, "n": self.n, "k": self.k}
+        if along not in ("bytes", "tokens"):
+            size[along] /= parts
         return Work(
-            self.kind, batch, m, n, k, flop, traffic, operand, result, self.split, self.dtype
+            self.kind,
+            **size,
+            flop=flop,
+            stream_bytes=traffic,
+            operand_bytes=self.operand_bytes,
+            result_bytes=self.result_bytes,
+            split=self.split,
+            dtype=self.dtype,
         )
 
 
